@@ -1,0 +1,291 @@
+//! The one way of every backward: straight-through gradients against the quantized operands of
+//! the forward.
+//!
+//! With rows X of quantized windows, quantized and scaled weights W and the gradient dY of the
+//! dot products, `dX = dY W` is scattered back to the pixels, and `dW = dYᵀ X`; the quantizers
+//! then hand both down to the latent tensors.
+
+use crate::forward::Task;
+use crate::gemm::{matrix, matrix_mut};
+use crate::geometry::Geometry;
+use crate::im2row::{gather, scatter_add};
+use crate::lanes::{k_map, quantize_lanes};
+use crate::options::{InputScaling, ScaleGradient, Scaling};
+use crate::quantizer::check_numbers;
+use crate::scratch::{product, zeros};
+use crate::views::{view5, zeros_array};
+use crate::{Element, Operand, PackedWeights, Result};
+use ndarray::linalg::general_mat_mul;
+use ndarray::{Array, Array1, Array5, ArrayView4, ArrayView5, Axis, Dimension, Ix5, Zip, s};
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// Gradients of the operands of an operator: `D` is the dimension of its arrays.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Gradients<T, D: Dimension> {
+    /// Of the input, in its shape.
+    pub input: Array<T, D>,
+    /// Of the latent weights, in their shape.
+    pub weight: Array<T, D>,
+    /// Of the bias: one value a filter, whether or not the forward had a bias.
+    pub bias: Array1<T>,
+}
+
+/// Weight gradients are summed in so many parts, whatever the number of threads, so that the
+/// order of the sum, and with it the result, is always the same.
+const PARTS: usize = 8;
+
+/// Rows that are gathered at a time, at most.
+const TILE_ROWS: usize = 256;
+
+pub(crate) fn backward<T: Element>(
+    task: Task<'_>,
+    scale_gradient: ScaleGradient,
+    weights: &PackedWeights<T>,
+    dy: ArrayView5<'_, T>,
+    x: ArrayView5<'_, T>,
+    w: ArrayView5<'_, T>,
+) -> Result<Gradients<T, Ix5>> {
+    check_numbers(Operand::Input, &x)?;
+    check_numbers(Operand::OutputGradient, &dy)?;
+    let mut lanes = zeros(task.geometry.lanes(), "quantized activations")?;
+    quantize_lanes(&x, &mut lanes, |x| task.activation.value(x));
+    let quantized = weights.quantized_rows()?;
+    let mut scaled = quantized.clone();
+    scale_filters(&mut scaled, weights.scales());
+    let products = Products {
+        geometry: &task.geometry,
+        pad: T::of_integer(task.pad.as_integer()),
+        dots: &dot_gradients(task, dy, x)?,
+        lanes: &lanes,
+        weights: &scaled,
+    };
+    let (d_lanes, d_weights) = products.compute()?;
+    Ok(Gradients {
+        input: input_gradient(task, &d_lanes, x)?,
+        weight: weight_gradient(scale_gradient, weights, &quantized, d_weights, w)?,
+        bias: bias_gradient(dy),
+    })
+}
+
+/// The gradient of the dot products, `[image][position][filter]`: `dy` with the factors of the
+/// epilogue that do not belong to a filter.
+fn dot_gradients<T: Element>(
+    task: Task<'_>,
+    dy: ArrayView5<'_, T>,
+    x: ArrayView5<'_, T>,
+) -> Result<Vec<T>> {
+    let geometry = &task.geometry;
+    let mut dots = zeros(dy.len(), "output gradient")?;
+    let factor = task.form.gradient_factor::<T>();
+    quantize_lanes(&dy, &mut dots, |dy| dy * factor);
+    if task.input_scaling == InputScaling::KMap {
+        let (mut magnitudes, mut k) = (Vec::new(), Vec::new());
+        let k = k_map(geometry, &x, &mut magnitudes, &mut k)?;
+        let groups = dots.chunks_mut(geometry.group_filters().max(1));
+        for (dots, &k) in groups.zip(k) {
+            dots.iter_mut().for_each(|dot| *dot *= k);
+        }
+    }
+    Ok(dots)
+}
+
+/// The operands of both matrix products of the backward.
+struct Products<'a, T> {
+    geometry: &'a Geometry,
+    /// What a padded position held.
+    pad: T,
+    /// Gradients of the dot products, `[image][position][filter]`.
+    dots: &'a [T],
+    /// Quantized activations, `[image][pixel][channel]`.
+    lanes: &'a [T],
+    /// Quantized weights with all their scales, `[filter][tap][channel]`.
+    weights: &'a [T],
+}
+
+impl<T: Element> Products<'_, T> {
+    /// The gradients of the lanes and of the unscaled weights, laid out as these are.
+    fn compute(&self) -> Result<(Vec<T>, Vec<T>)> {
+        let images = self.geometry.batch;
+        let image_len = self.geometry.pixels() * self.geometry.channels;
+        let mut d_lanes = zeros(self.lanes.len(), "input gradient")?;
+        let mut rest = &mut d_lanes[..];
+        let mut parts = Vec::with_capacity(PARTS);
+        for first in (0..images).step_by(images.div_ceil(PARTS).max(1)) {
+            let count = images.div_ceil(PARTS).min(images - first);
+            let (part, tail) = rest.split_at_mut(count * image_len);
+            parts.push((first..first + count, part));
+            rest = tail;
+        }
+        let parts = parts
+            .into_par_iter()
+            .map(|(images, d_lanes)| self.compute_images(images, d_lanes))
+            .collect::<Result<Vec<_>>>()?;
+        let mut d_weights = zeros(self.weights.len(), "weight gradient")?;
+        for part in parts {
+            for (sum, value) in d_weights.iter_mut().zip(part) {
+                *sum += value;
+            }
+        }
+        Ok((d_lanes, d_weights))
+    }
+
+    /// Fills in the gradients of the lanes of some images, and returns what they add to that of
+    /// the weights.
+    fn compute_images(&self, images: Range<usize>, d_lanes: &mut [T]) -> Result<Vec<T>> {
+        let geometry = self.geometry;
+        let (row_len, positions) = (geometry.row_len(), geometry.positions());
+        let image_len = geometry.pixels() * geometry.channels;
+        let pointwise = geometry.is_pointwise();
+        let tile_rows = if pointwise {
+            positions
+        } else {
+            TILE_ROWS.min(positions)
+        };
+        let gathered = if pointwise {
+            0
+        } else {
+            product(&[tile_rows, row_len], "windows")?
+        };
+        let mut rows = zeros(gathered, "windows")?;
+        let mut d_rows = zeros(gathered, "windows")?;
+        let mut d_weights = zeros(self.weights.len(), "weight gradient")?;
+        for (i, image) in images.enumerate() {
+            let lanes = &self.lanes[image * image_len..][..image_len];
+            let d_lanes = &mut d_lanes[i * image_len..][..image_len];
+            for first in (0..positions).step_by(tile_rows.max(1)) {
+                let tile = first..positions.min(first + tile_rows);
+                for group in 0..geometry.groups() {
+                    if pointwise {
+                        self.multiply(image, tile.clone(), group, lanes, d_lanes, &mut d_weights);
+                        continue;
+                    }
+                    for (position, row) in tile.clone().zip(rows.chunks_mut(row_len.max(1))) {
+                        gather(geometry, lanes, self.pad, group, position, row);
+                    }
+                    self.multiply(
+                        image,
+                        tile.clone(),
+                        group,
+                        &rows,
+                        &mut d_rows,
+                        &mut d_weights,
+                    );
+                    for (position, row) in tile.clone().zip(d_rows.chunks(row_len.max(1))) {
+                        scatter_add(geometry, row, group, position, d_lanes);
+                    }
+                }
+            }
+        }
+        Ok(d_weights)
+    }
+
+    /// `d_rows = dots weights` and `d_weights += dotsᵀ rows`, for one tile and group.
+    fn multiply(
+        &self,
+        image: usize,
+        tile: Range<usize>,
+        group: usize,
+        rows: &[T],
+        d_rows: &mut [T],
+        d_weights: &mut [T],
+    ) {
+        let geometry = self.geometry;
+        let (filters, row_len, count) = (geometry.group_filters(), geometry.row_len(), tile.len());
+        let start = (image * geometry.positions() + tile.start) * geometry.filters;
+        let dots = matrix(count, geometry.filters, &self.dots[start..]);
+        let dots = dots.slice_move(s![.., group * filters..(group + 1) * filters]);
+        let group_start = group * filters * row_len;
+        let weights = matrix(filters, row_len, &self.weights[group_start..]);
+        let rows = matrix(count, row_len, rows);
+        let mut d_rows = matrix_mut(count, row_len, d_rows);
+        let mut d_weights = matrix_mut(filters, row_len, &mut d_weights[group_start..]);
+        let (zero, one) = (T::zero(), T::one());
+        rayon::join(
+            || general_mat_mul(one, &dots, &weights, zero, &mut d_rows),
+            || general_mat_mul(one, &dots.t(), &rows, one, &mut d_weights),
+        );
+    }
+}
+
+/// The gradient of the input from that of its quantized lanes.
+fn input_gradient<T: Element>(
+    task: Task<'_>,
+    d_lanes: &[T],
+    x: ArrayView5<'_, T>,
+) -> Result<Array5<T>> {
+    let (n, c, d, h, w) = x.dim();
+    let d_lanes = view5([n, d, h, w, c], d_lanes).permuted_axes([0, 4, 1, 2, 3]);
+    let mut dx = zeros_array(x.raw_dim(), "input gradient")?;
+    Zip::from(&mut dx)
+        .and(x)
+        .and(d_lanes)
+        .for_each(|dx, &x, &d| {
+            *dx = d * task.activation.derivative(x);
+        });
+    Ok(dx)
+}
+
+/// The gradient of the latent weights from that of the unscaled quantized ones.
+fn weight_gradient<T: Element>(
+    scale_gradient: ScaleGradient,
+    weights: &PackedWeights<T>,
+    quantized: &[T],
+    mut d_weights: Vec<T>,
+    w: ArrayView5<'_, T>,
+) -> Result<Array5<T>> {
+    let filters = weights.filters();
+    let row_len = weights.row_len();
+    // The gradient of each filter's scale is what its dots contribute: Σ q dq.
+    let d_scale = |f: usize| -> T {
+        let row = f * row_len..(f + 1) * row_len;
+        quantized[row.clone()]
+            .iter()
+            .zip(&d_weights[row])
+            .map(|(&q, &dq)| q * dq)
+            .sum()
+    };
+    // Each weight's share of it: the scale is a mean of |w| over so many of them.
+    let shares: Vec<T> = match (scale_gradient, weights.scaling()) {
+        (ScaleGradient::Flow, Scaling::PerFilter) => (0..filters)
+            .map(|f| d_scale(f) / T::of_integer(row_len as i64))
+            .collect(),
+        (ScaleGradient::Flow, Scaling::PerTensor) => {
+            let all: T = (0..filters).map(d_scale).sum();
+            vec![all / T::of_integer(weights.len() as i64); filters]
+        }
+        _ => Vec::new(),
+    };
+    scale_filters(&mut d_weights, weights.scales());
+    let [f, c, kd, kh, kw] = weights.dims();
+    let dq = view5([f, kd, kh, kw, c], &d_weights).permuted_axes([0, 4, 1, 2, 3]);
+    let mut dw = zeros_array(w.raw_dim(), "weight gradient")?;
+    dw.assign(&weights.quantizer().chain(dq, w)?);
+    for ((mut dw, w), &share) in dw.outer_iter_mut().zip(w.outer_iter()).zip(&shares) {
+        Zip::from(&mut dw).and(w).for_each(|dw, &w| {
+            if w != T::zero() {
+                *dw += share * w.signum();
+            }
+        });
+    }
+    Ok(dw)
+}
+
+/// The sum of `dy` over images and positions.
+fn bias_gradient<T: Element>(dy: ArrayView5<'_, T>) -> Array1<T> {
+    // In f64 and in logical order, whatever the memory layout.
+    let sum = |dy: ArrayView4<'_, T>| T::of(dy.iter().map(|dy| dy.as_f64()).sum());
+    dy.axis_iter(Axis(1)).map(sum).collect()
+}
+
+/// Multiplies the weights of each filter by its scale, if there are scales.
+fn scale_filters<T: Element>(rows: &mut [T], scales: &[T]) {
+    if scales.is_empty() {
+        return;
+    }
+    let row_len = rows.len() / scales.len();
+    for (row, &scale) in rows.chunks_mut(row_len.max(1)).zip(scales) {
+        row.iter_mut().for_each(|value| *value *= scale);
+    }
+}

@@ -1,0 +1,303 @@
+//! QConvolution: convolution over one, two or three spatial dimensions.
+
+use crate::geometry::Window;
+use crate::operator::{Inputs, Operator, Options, option_setters};
+use crate::views::{Lift, zeros_array};
+use crate::{
+    ActivationQuantizer, Element, Gradients, InputScaling, OutputForm, PackedWeights, PadValue,
+    Result, ScaleGradient, Scaling, Scratch, WeightQuantizer,
+};
+use ndarray::{Array, ArrayView, ArrayView1, ArrayViewMut, Dimension, Ix3, Ix4, Ix5};
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+/// Stands for a number of spatial dimensions: `Rank<1>`, `Rank<2>` or `Rank<3>`.
+#[derive(Clone, Copy, Debug)]
+pub struct Rank<const S: usize>;
+
+/// A number of spatial dimensions, and the tensors that go with it. Sealed.
+pub trait SpatialRank: sealed::Sealed {
+    /// Dimension of activations (N, C, spatial...) and weights (F, C / groups, kernel...).
+    #[allow(private_bounds)]
+    type Tensor: Lift;
+}
+
+macro_rules! spatial_rank {
+    ($($rank:literal => $tensor:ty),*) => {$(
+        impl sealed::Sealed for Rank<$rank> {}
+        impl SpatialRank for Rank<$rank> {
+            type Tensor = $tensor;
+        }
+    )*};
+}
+spatial_rank!(1 => Ix3, 2 => Ix4, 3 => Ix5);
+
+/// Dimension of the tensors of a convolution over `S` spatial dimensions.
+pub type Tensor<const S: usize> = <Rank<S> as SpatialRank>::Tensor;
+
+/// A convolution with quantized activations and weights over `S` = 1, 2 or 3 spatial dimensions.
+///
+/// | tensor | shape |
+/// | --- | --- |
+/// | input `x` | (N, C, spatial...): NCW, NCHW, NCDHW |
+/// | latent weights `w` | (F, C / groups, kernel...): OIW, OIHW, OIDHW |
+/// | bias | (F) |
+/// | output | (N, F, spatial...) |
+///
+/// Along each spatial axis `out = (in + padding - dilation (kernel - 1) - 1) / stride + 1`, rounded
+/// down. As in every deep-learning framework this is a correlation: the kernel is not flipped.
+/// With `groups` = C it is a depthwise convolution. Tensors are views with any strides, so that an
+/// NHWC tensor is passed as a permuted view.
+///
+/// A pure function, exact as [`QFullyConnected`](crate::QFullyConnected) is.
+///
+/// ```
+/// use ndarray::{Array, Array4};
+/// use ndarray_qnn::{ActivationQuantizer, PadValue, QConvolution, WeightQuantizer};
+///
+/// let conv = QConvolution::new(ActivationQuantizer::sign(), WeightQuantizer::sign())
+///     .padding([1, 1])
+///     .pad_value(PadValue::MinusOne);
+/// let x = Array::from_shape_fn((2, 3, 8, 8), |(n, c, h, w)| (n + c * h + w) as f32 - 7.5);
+/// let w = Array::from_shape_fn((4, 3, 3, 3), |(f, c, h, w)| (f * c + h * w) as f32 - 2.5);
+/// let y: Array4<f32> = conv.forward(x.view(), w.view(), None)?;
+/// assert_eq!(y.dim(), (2, 4, 8, 8));
+///
+/// // The same tensor kept in NHWC memory.
+/// let nhwc = x.view().permuted_axes([0, 2, 3, 1]).as_standard_layout().into_owned();
+/// let view = nhwc.view().permuted_axes([0, 3, 1, 2]);
+/// assert_eq!(y, conv.forward(view, w.view(), None)?);
+/// # Ok::<(), ndarray_qnn::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct QConvolution<const S: usize> {
+    pub(crate) options: Options,
+    stride: [usize; S],
+    dilation: [usize; S],
+    padding: [[usize; 2]; S],
+    pub(crate) pad_value: PadValue,
+    groups: usize,
+}
+
+impl<const S: usize> QConvolution<S>
+where
+    Rank<S>: SpatialRank,
+{
+    /// A convolution that quantizes its input and its weights as given, with stride and dilation
+    /// 1, no padding and one group.
+    pub fn new(activation: ActivationQuantizer, weight: WeightQuantizer) -> Self {
+        QConvolution {
+            options: Options::new(activation, weight),
+            stride: [1; S],
+            dilation: [1; S],
+            padding: [[0; 2]; S],
+            pad_value: PadValue::default(),
+            groups: 1,
+        }
+    }
+
+    /// Sets the distance between neighbouring windows.
+    pub fn stride(mut self, stride: [usize; S]) -> Self {
+        self.stride = stride;
+        self
+    }
+
+    /// Sets the distance between neighbouring positions of the kernel.
+    pub fn dilation(mut self, dilation: [usize; S]) -> Self {
+        self.dilation = dilation;
+        self
+    }
+
+    /// Sets how many positions are padded on both sides of each axis.
+    pub fn padding(self, padding: [usize; S]) -> Self {
+        self.padding_sides(padding.map(|pad| [pad; 2]))
+    }
+
+    /// Sets how many positions are padded before and after each axis, as for TensorFlow's `same`
+    /// with a stride or for causal convolutions.
+    pub fn padding_sides(mut self, padding: [[usize; 2]; S]) -> Self {
+        self.padding = padding;
+        self
+    }
+
+    /// Sets what padded positions hold.
+    pub fn pad_value(mut self, value: PadValue) -> Self {
+        self.pad_value = value;
+        self
+    }
+
+    /// Sets into how many groups channels and filters are divided; filters see the channels of
+    /// their own group only.
+    pub fn groups(mut self, groups: usize) -> Self {
+        self.groups = groups;
+        self
+    }
+
+    option_setters!();
+
+    fn operator(&self) -> Operator<'_> {
+        fn spatial<V: Copy, const S: usize>(values: [V; S], default: V) -> [V; 3] {
+            let mut all = [default; 3];
+            all[3 - S..].copy_from_slice(&values);
+            all
+        }
+        Operator {
+            options: &self.options,
+            window: Window {
+                stride: spatial(self.stride, 1),
+                dilation: spatial(self.dilation, 1),
+                padding: spatial(self.padding, [0; 2]),
+                groups: self.groups,
+                first_axis: 3 - S,
+            },
+            pad: self.pad_value,
+            spatial_dims: S,
+        }
+    }
+
+    /// Shape of the output for an input and latent weights of given shapes.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward), for shapes.
+    pub fn output_shape(&self, x: Tensor<S>, w: Tensor<S>) -> Result<Tensor<S>> {
+        let lift = |shape: &Tensor<S>| lifted_shape(shape.slice());
+        let geometry = self.operator().geometry(lift(&x), lift(&w))?;
+        Ok(self.lower_shape(geometry.output_shape()))
+    }
+
+    /// The output, (N, F, spatial...).
+    ///
+    /// # Errors
+    /// [`Error::AxisLength`](crate::Error::AxisLength), [`Error::Groups`](crate::Error::Groups),
+    /// [`Error::Zero`](crate::Error::Zero),
+    /// [`Error::KernelTooLarge`](crate::Error::KernelTooLarge) or
+    /// [`Error::Shape`](crate::Error::Shape) if the operands do not fit each other and the window;
+    /// [`Error::NaN`](crate::Error::NaN) if one holds a NaN;
+    /// [`Error::NonFiniteScale`](crate::Error::NonFiniteScale) and
+    /// [`Error::Parameter`](crate::Error::Parameter) for bad options;
+    /// [`Error::TooLarge`](crate::Error::TooLarge) if sizes overflow or there is no memory.
+    pub fn forward<T: Element>(
+        &self,
+        x: ArrayView<'_, T, Tensor<S>>,
+        w: ArrayView<'_, T, Tensor<S>>,
+        bias: Option<ArrayView1<'_, T>>,
+    ) -> Result<Array<T, Tensor<S>>> {
+        let shape = self.output_shape(x.raw_dim(), w.raw_dim())?;
+        let mut out = zeros_array(shape, "output")?;
+        self.forward_into(x, w, bias, &mut Scratch::new(), out.view_mut())?;
+        Ok(out)
+    }
+
+    /// [`forward`](Self::forward) into `out`, every element of which is overwritten.
+    ///
+    /// # Errors
+    /// As `forward`; [`Error::Shape`](crate::Error::Shape) if `out` is not of the
+    /// [`output_shape`](Self::output_shape).
+    pub fn forward_into<T: Element>(
+        &self,
+        x: ArrayView<'_, T, Tensor<S>>,
+        w: ArrayView<'_, T, Tensor<S>>,
+        bias: Option<ArrayView1<'_, T>>,
+        scratch: &mut Scratch,
+        out: ArrayViewMut<'_, T, Tensor<S>>,
+    ) -> Result<()> {
+        let inputs = Inputs {
+            x: Lift::lift(x),
+            bias,
+        };
+        self.operator()
+            .forward_into(inputs, Lift::lift(w), scratch, Lift::lift(out))
+    }
+
+    /// Quantizes and packs weights, once for many forwards.
+    ///
+    /// # Errors
+    /// [`Error::NaN`](crate::Error::NaN) if `w` holds one;
+    /// [`Error::NonFiniteScale`](crate::Error::NonFiniteScale) and
+    /// [`Error::Parameter`](crate::Error::Parameter) for bad options;
+    /// [`Error::TooLarge`](crate::Error::TooLarge) if there is no memory.
+    pub fn pack<T: Element>(&self, w: ArrayView<'_, T, Tensor<S>>) -> Result<PackedWeights<T>> {
+        self.operator().pack(Lift::lift(w))
+    }
+
+    /// [`forward`](Self::forward) from packed weights: the same bits.
+    ///
+    /// # Errors
+    /// As `forward`; [`Error::PackedMismatch`](crate::Error::PackedMismatch) if the weights were
+    /// packed for another quantizer, scaling or kind of operator.
+    pub fn forward_packed<T: Element>(
+        &self,
+        x: ArrayView<'_, T, Tensor<S>>,
+        w: &PackedWeights<T>,
+        bias: Option<ArrayView1<'_, T>>,
+    ) -> Result<Array<T, Tensor<S>>> {
+        let geometry = self
+            .operator()
+            .packed_geometry(lifted_shape(x.shape()), w)?;
+        let mut out = zeros_array(self.lower_shape(geometry.output_shape()), "output")?;
+        self.forward_packed_into(x, w, bias, &mut Scratch::new(), out.view_mut())?;
+        Ok(out)
+    }
+
+    /// [`forward_packed`](Self::forward_packed) into `out`, every element of which is overwritten.
+    ///
+    /// # Errors
+    /// As `forward_packed`; [`Error::Shape`](crate::Error::Shape) if `out` is not of the
+    /// [`output_shape`](Self::output_shape).
+    pub fn forward_packed_into<T: Element>(
+        &self,
+        x: ArrayView<'_, T, Tensor<S>>,
+        w: &PackedWeights<T>,
+        bias: Option<ArrayView1<'_, T>>,
+        scratch: &mut Scratch,
+        out: ArrayViewMut<'_, T, Tensor<S>>,
+    ) -> Result<()> {
+        let inputs = Inputs {
+            x: Lift::lift(x),
+            bias,
+        };
+        self.operator()
+            .forward_packed_into(inputs, w, scratch, Lift::lift(out))
+    }
+
+    /// The gradients of input, latent weights and bias from `dy`, that of the output.
+    ///
+    /// They are computed against the quantized and padded input and the quantized weights of the
+    /// forward, and pass the straight-through estimators of both quantizers.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward); [`Error::Shape`](crate::Error::Shape) if `dy` is not of the
+    /// [`output_shape`](Self::output_shape).
+    pub fn backward<T: Element>(
+        &self,
+        dy: ArrayView<'_, T, Tensor<S>>,
+        x: ArrayView<'_, T, Tensor<S>>,
+        w: ArrayView<'_, T, Tensor<S>>,
+    ) -> Result<Gradients<T, Tensor<S>>> {
+        let gradients = self
+            .operator()
+            .backward(Lift::lift(dy), Lift::lift(x), Lift::lift(w))?;
+        Ok(Gradients {
+            input: Lift::lower(gradients.input),
+            weight: Lift::lower(gradients.weight),
+            bias: gradients.bias,
+        })
+    }
+
+    fn lower_shape(&self, shape: [usize; 5]) -> Tensor<S> {
+        let mut lowered = Tensor::<S>::zeros(S + 2);
+        lowered.slice_mut()[..2].copy_from_slice(&shape[..2]);
+        lowered.slice_mut()[2..].copy_from_slice(&shape[5 - S..]);
+        lowered
+    }
+}
+
+/// A shape with the spatial axes that are missing, of length 1, before the others.
+fn lifted_shape(shape: &[usize]) -> [usize; 5] {
+    let mut lifted = [1; 5];
+    lifted[..2].copy_from_slice(&shape[..2]);
+    lifted[7 - shape.len()..].copy_from_slice(&shape[2..]);
+    lifted
+}

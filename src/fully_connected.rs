@@ -1,0 +1,186 @@
+//! QFullyConnected: the dense layer.
+
+use crate::operator::{Inputs, Operator, Options, option_setters};
+use crate::views::{lift_rows, lift_weights, lower_rows, zeros_array};
+use crate::{
+    ActivationQuantizer, Element, Gradients, InputScaling, OutputForm, PackedWeights, PadValue,
+    Result, ScaleGradient, Scaling, Scratch, WeightQuantizer, geometry::Window,
+};
+use ndarray::{Array2, ArrayView1, ArrayView2, ArrayViewMut2, Axis, Ix2};
+
+/// A dense layer with quantized activations and weights: `y = Q(x) Q(w)ᵀ + b`.
+///
+/// | tensor | shape |
+/// | --- | --- |
+/// | input `x` | (batch, inputs) |
+/// | latent weights `w` | (filters, inputs) |
+/// | bias `b` | (filters) |
+/// | output `y` | (batch, filters) |
+///
+/// A pure function of views with any strides: nothing that is passed in changes. With codes of up
+/// to 8 bits on both sides the dot products are exact integers, by XNOR and popcount at 1 bit;
+/// wider ones are a floating-point matrix product of the quantized numbers.
+///
+/// ```
+/// use ndarray::array;
+/// use ndarray_qnn::{ActivationQuantizer, QFullyConnected, WeightQuantizer};
+///
+/// let fc = QFullyConnected::new(ActivationQuantizer::dorefa(2)?, WeightQuantizer::dorefa(2)?);
+/// let x = array![[0.1f32, 0.9, 0.5, 0.4]];
+/// let w = array![[0.3f32, -0.8, 1.2, 0.1], [-0.5, 0.2, -0.1, 0.7]];
+/// let latent = w.clone();
+///
+/// let y = fc.forward(x.view(), w.view(), None)?;
+/// assert_eq!(y, fc.forward(x.view(), w.view(), None)?);
+///
+/// // Straight through: dW is the gradient of the quantized weights, for the latent ones.
+/// let dy = array![[1.0f32, -1.0]];
+/// let gradients = fc.backward(dy.view(), x.view(), w.view())?;
+/// let qx = fc.activation().quantize(x.view())?;
+/// assert_eq!(gradients.weight, dy.t().dot(&qx));
+/// assert_eq!(w, latent);
+/// # Ok::<(), ndarray_qnn::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct QFullyConnected {
+    pub(crate) options: Options,
+}
+
+impl QFullyConnected {
+    /// A layer that quantizes its input and its weights as given.
+    pub fn new(activation: ActivationQuantizer, weight: WeightQuantizer) -> Self {
+        QFullyConnected {
+            options: Options::new(activation, weight),
+        }
+    }
+
+    option_setters!();
+
+    fn operator(&self) -> Operator<'_> {
+        Operator {
+            options: &self.options,
+            window: Window::POINTWISE,
+            pad: PadValue::Zero,
+            spatial_dims: 0,
+        }
+    }
+
+    /// The output, (batch, filters).
+    ///
+    /// # Errors
+    /// [`Error::AxisLength`](crate::Error::AxisLength) or [`Error::Shape`](crate::Error::Shape) if
+    /// the operands do not fit each other; [`Error::NaN`](crate::Error::NaN) if one holds a NaN;
+    /// [`Error::NonFiniteScale`](crate::Error::NonFiniteScale) and
+    /// [`Error::Parameter`](crate::Error::Parameter) for bad options;
+    /// [`Error::TooLarge`](crate::Error::TooLarge) if there is no memory.
+    pub fn forward<T: Element>(
+        &self,
+        x: ArrayView2<'_, T>,
+        w: ArrayView2<'_, T>,
+        bias: Option<ArrayView1<'_, T>>,
+    ) -> Result<Array2<T>> {
+        let mut out = self.zeros(&x, w.len_of(Axis(0)))?;
+        self.forward_into(x, w, bias, &mut Scratch::new(), out.view_mut())?;
+        Ok(out)
+    }
+
+    /// [`forward`](Self::forward) into `out`, every element of which is overwritten.
+    ///
+    /// # Errors
+    /// As `forward`; [`Error::Shape`](crate::Error::Shape) if `out` is not (batch, filters).
+    pub fn forward_into<T: Element>(
+        &self,
+        x: ArrayView2<'_, T>,
+        w: ArrayView2<'_, T>,
+        bias: Option<ArrayView1<'_, T>>,
+        scratch: &mut Scratch,
+        out: ArrayViewMut2<'_, T>,
+    ) -> Result<()> {
+        let inputs = Inputs {
+            x: lift_rows(x),
+            bias,
+        };
+        self.operator()
+            .forward_into(inputs, lift_weights(w), scratch, lift_rows(out))
+    }
+
+    /// Quantizes and packs weights, once for many forwards.
+    ///
+    /// # Errors
+    /// [`Error::NaN`](crate::Error::NaN) if `w` holds one;
+    /// [`Error::NonFiniteScale`](crate::Error::NonFiniteScale) and
+    /// [`Error::Parameter`](crate::Error::Parameter) for bad options;
+    /// [`Error::TooLarge`](crate::Error::TooLarge) if there is no memory.
+    pub fn pack<T: Element>(&self, w: ArrayView2<'_, T>) -> Result<PackedWeights<T>> {
+        self.operator().pack(lift_weights(w))
+    }
+
+    /// [`forward`](Self::forward) from packed weights: the same bits.
+    ///
+    /// # Errors
+    /// As `forward`; [`Error::PackedMismatch`](crate::Error::PackedMismatch) if the weights were
+    /// packed for another quantizer, scaling or kind of operator.
+    pub fn forward_packed<T: Element>(
+        &self,
+        x: ArrayView2<'_, T>,
+        w: &PackedWeights<T>,
+        bias: Option<ArrayView1<'_, T>>,
+    ) -> Result<Array2<T>> {
+        let mut out = self.zeros(&x, w.filters())?;
+        self.forward_packed_into(x, w, bias, &mut Scratch::new(), out.view_mut())?;
+        Ok(out)
+    }
+
+    /// [`forward_packed`](Self::forward_packed) into `out`, every element of which is overwritten.
+    ///
+    /// # Errors
+    /// As `forward_packed`; [`Error::Shape`](crate::Error::Shape) if `out` is not
+    /// (batch, filters).
+    pub fn forward_packed_into<T: Element>(
+        &self,
+        x: ArrayView2<'_, T>,
+        w: &PackedWeights<T>,
+        bias: Option<ArrayView1<'_, T>>,
+        scratch: &mut Scratch,
+        out: ArrayViewMut2<'_, T>,
+    ) -> Result<()> {
+        let inputs = Inputs {
+            x: lift_rows(x),
+            bias,
+        };
+        self.operator()
+            .forward_packed_into(inputs, w, scratch, lift_rows(out))
+    }
+
+    /// The gradients of input, latent weights and bias from `dy`, that of the output.
+    ///
+    /// They are computed against the quantized input and weights of the forward, and pass the
+    /// straight-through estimators of both quantizers.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward); [`Error::Shape`](crate::Error::Shape) if `dy` is not
+    /// (batch, filters).
+    pub fn backward<T: Element>(
+        &self,
+        dy: ArrayView2<'_, T>,
+        x: ArrayView2<'_, T>,
+        w: ArrayView2<'_, T>,
+    ) -> Result<Gradients<T, Ix2>> {
+        let gradients = self
+            .operator()
+            .backward(lift_rows(dy), lift_rows(x), lift_weights(w))?;
+        let weight = gradients
+            .weight
+            .index_axis_move(Axis(4), 0)
+            .index_axis_move(Axis(3), 0);
+        Ok(Gradients {
+            input: lower_rows(gradients.input),
+            weight: weight.index_axis_move(Axis(2), 0),
+            bias: gradients.bias,
+        })
+    }
+
+    fn zeros<T: Element>(&self, x: &ArrayView2<'_, T>, filters: usize) -> Result<Array2<T>> {
+        zeros_array(Ix2(x.len_of(Axis(0)), filters), "output")
+    }
+}

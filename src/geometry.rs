@@ -1,0 +1,222 @@
+//! The shape of a computation: every operator is a grouped convolution over three spatial axes.
+//!
+//! A convolution of one or two spatial dimensions has length 1 along the axes it lacks; a dense
+//! layer is a pointwise convolution over one image whose pixels are the rows of the batch.
+
+use crate::scratch::product;
+use crate::{Error, Operand, Result};
+
+/// What a convolution is configured with, along three spatial axes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Window {
+    pub(crate) stride: [usize; 3],
+    pub(crate) dilation: [usize; 3],
+    /// Padding before and after each axis.
+    pub(crate) padding: [[usize; 2]; 3],
+    pub(crate) groups: usize,
+    /// The first axis that the user sees: errors count from there.
+    pub(crate) first_axis: usize,
+}
+
+impl Window {
+    /// A window that sees one pixel at a time.
+    pub(crate) const POINTWISE: Window = Window {
+        stride: [1; 3],
+        dilation: [1; 3],
+        padding: [[0; 2]; 3],
+        groups: 1,
+        first_axis: 0,
+    };
+}
+
+/// Validated sizes of one call. Below this nothing can be out of range.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Geometry {
+    window: Window,
+    pub(crate) batch: usize,
+    pub(crate) channels: usize,
+    pub(crate) filters: usize,
+    pub(crate) input: [usize; 3],
+    pub(crate) kernel: [usize; 3],
+    pub(crate) output: [usize; 3],
+}
+
+impl Geometry {
+    /// Sizes of `x` (N, C, D, H, W) under `w` (F, C / groups, KD, KH, KW).
+    pub(crate) fn new(window: Window, x: [usize; 5], w: [usize; 5]) -> Result<Self> {
+        let [batch, channels, input @ ..] = x;
+        let [filters, group_channels, kernel @ ..] = w;
+        let groups = window.groups;
+        if groups == 0 || channels % groups != 0 || filters % groups != 0 {
+            return Err(Error::Groups {
+                groups,
+                channels,
+                filters,
+            });
+        }
+        if group_channels != channels / groups {
+            return Err(Error::AxisLength {
+                operand: Operand::Weight,
+                axis: 1,
+                expected: channels / groups,
+                found: group_channels,
+            });
+        }
+        let mut output = [0; 3];
+        for axis in 0..3 {
+            output[axis] = output_len(&window, axis, input[axis], kernel[axis])?;
+        }
+        let geometry = Geometry {
+            window,
+            batch,
+            channels,
+            filters,
+            input,
+            kernel,
+            output,
+        };
+        // Every later product of sizes is one of these, or a part of one.
+        let pixels = product(&input, "input pixels")?;
+        product(&[batch, channels, pixels], "input")?;
+        let taps = product(&kernel, "kernel")?;
+        let row = product(&[taps, group_channels], "kernel")?;
+        product(&[filters, row], "weight")?;
+        let positions = product(&output, "output positions")?;
+        product(&[batch, filters, positions], "output")?;
+        product(&[batch, groups, positions], "output")?;
+        Ok(geometry)
+    }
+
+    pub(crate) fn groups(&self) -> usize {
+        self.window.groups
+    }
+
+    pub(crate) fn group_channels(&self) -> usize {
+        self.channels / self.window.groups
+    }
+
+    pub(crate) fn group_filters(&self) -> usize {
+        self.filters / self.window.groups
+    }
+
+    /// Pixels of an input image.
+    pub(crate) fn pixels(&self) -> usize {
+        self.input.iter().product()
+    }
+
+    /// Activations in all.
+    pub(crate) fn lanes(&self) -> usize {
+        self.batch * self.pixels() * self.channels
+    }
+
+    /// Output positions of an image.
+    pub(crate) fn positions(&self) -> usize {
+        self.output.iter().product()
+    }
+
+    /// Kernel positions.
+    pub(crate) fn taps(&self) -> usize {
+        self.kernel.iter().product()
+    }
+
+    /// Length of a window: the number of products in a dot product.
+    pub(crate) fn row_len(&self) -> usize {
+        self.taps() * self.group_channels()
+    }
+
+    /// Shape of the output, (N, F, OD, OH, OW).
+    pub(crate) fn output_shape(&self) -> [usize; 5] {
+        let [d, h, w] = self.output;
+        [self.batch, self.filters, d, h, w]
+    }
+
+    pub(crate) fn has_padding(&self) -> bool {
+        self.window.padding.iter().flatten().any(|&pad| pad > 0)
+    }
+
+    /// Whether the windows of an image are its pixels, one after the other.
+    pub(crate) fn is_pointwise(&self) -> bool {
+        self.taps() == 1
+            && self.groups() == 1
+            && self.window.stride == [1; 3]
+            && !self.has_padding()
+    }
+
+    /// Calls `visit` with each tap and the pixel it sees from an output position, `None` in the
+    /// padding. Taps run in order, the last axis fastest.
+    pub(crate) fn for_each_tap(
+        &self,
+        position: usize,
+        mut visit: impl FnMut(usize, Option<usize>),
+    ) {
+        let [_, out_h, out_w] = self.output;
+        let at = [
+            position / (out_h * out_w),
+            position / out_w % out_h,
+            position % out_w,
+        ];
+        let [kernel_d, kernel_h, kernel_w] = self.kernel;
+        let [_, input_h, input_w] = self.input;
+        let mut tap = 0;
+        for kd in 0..kernel_d {
+            let d = self.source(0, at[0], kd);
+            for kh in 0..kernel_h {
+                let h = self.source(1, at[1], kh);
+                let line = d.zip(h).map(|(d, h)| (d * input_h + h) * input_w);
+                for kw in 0..kernel_w {
+                    let w = self.source(2, at[2], kw);
+                    visit(tap, line.zip(w).map(|(line, w)| line + w));
+                    tap += 1;
+                }
+            }
+        }
+    }
+
+    /// The input index along an axis that a tap sees, if it is not padding.
+    fn source(&self, axis: usize, at: usize, tap: usize) -> Option<usize> {
+        (at * self.window.stride[axis] + tap * self.window.dilation[axis])
+            .checked_sub(self.window.padding[axis][0])
+            .filter(|&index| index < self.input[axis])
+    }
+}
+
+fn output_len(window: &Window, axis: usize, input: usize, kernel: usize) -> Result<usize> {
+    let seen = axis.saturating_sub(window.first_axis);
+    let [stride, dilation] = [window.stride[axis], window.dilation[axis]];
+    for (parameter, value) in [
+        ("stride", stride),
+        ("dilation", dilation),
+        ("kernel", kernel),
+    ] {
+        if value == 0 {
+            return Err(Error::Zero {
+                parameter,
+                axis: seen,
+            });
+        }
+    }
+    let too_large = |what| Error::TooLarge {
+        what,
+        elements: usize::MAX,
+    };
+    let fits = |len: &usize| isize::try_from(*len).is_ok();
+    let [before, after] = window.padding[axis];
+    let padded_input = input
+        .checked_add(before)
+        .and_then(|len| len.checked_add(after))
+        .filter(fits)
+        .ok_or(too_large("padded input"))?;
+    let extent = (kernel - 1)
+        .checked_mul(dilation)
+        .and_then(|len| len.checked_add(1))
+        .filter(fits)
+        .ok_or(too_large("dilated kernel"))?;
+    if extent > padded_input {
+        return Err(Error::KernelTooLarge {
+            axis: seen,
+            kernel: extent,
+            padded_input,
+        });
+    }
+    Ok((padded_input - extent) / stride + 1)
+}

@@ -1,0 +1,91 @@
+//! The input as the gather wants it: quantized, channels last, `[image][pixel][channel]`.
+
+use crate::Element;
+use crate::Result;
+use crate::geometry::Geometry;
+use crate::scratch::{product, take};
+use ndarray::{ArrayView4, ArrayView5, Axis};
+use rayon::prelude::*;
+
+/// Quantizes every activation of `x` (N, C, D, H, W), whatever its strides.
+pub(crate) fn quantize_lanes<T: Element, L: Copy + Send>(
+    x: &ArrayView5<'_, T>,
+    lanes: &mut [L],
+    quantize: impl Fn(T) -> L + Sync,
+) {
+    let images = x.len_of(Axis(0));
+    if lanes.is_empty() {
+        return;
+    }
+    let image_len = lanes.len() / images;
+    lanes
+        .par_chunks_mut(image_len)
+        .zip(0..images)
+        .for_each(|(lanes, image)| {
+            quantize_image(x.index_axis(Axis(0), image), lanes, &quantize);
+        });
+}
+
+fn quantize_image<T: Element, L>(
+    image: ArrayView4<'_, T>,
+    lanes: &mut [L],
+    quantize: &impl Fn(T) -> L,
+) {
+    let channels = image.len_of(Axis(0));
+    let channels_are_closest = image.strides()[1..]
+        .iter()
+        .all(|s| s.unsigned_abs() >= image.strides()[0].unsigned_abs());
+    if channels_are_closest {
+        let pixels = image.permuted_axes([1, 2, 3, 0]);
+        for (lane, &x) in lanes.iter_mut().zip(&pixels) {
+            *lane = quantize(x);
+        }
+    } else {
+        for (channel, plane) in image.outer_iter().enumerate() {
+            let lanes = lanes[channel..].iter_mut().step_by(channels);
+            for (lane, &x) in lanes.zip(&plane) {
+                *lane = quantize(x);
+            }
+        }
+    }
+}
+
+/// XNOR-Net's K, `[image][position][group]`: the mean over the window of `mean|x|` over the
+/// channels of the group, padding counted as 0.
+pub(crate) fn k_map<'a, T: Element>(
+    geometry: &Geometry,
+    x: &ArrayView5<'_, T>,
+    magnitudes: &mut Vec<T>,
+    k_map: &'a mut Vec<T>,
+) -> Result<&'a [T]> {
+    let groups = geometry.groups();
+    let width = geometry.group_channels();
+    let (pixels, positions) = (geometry.pixels(), geometry.positions());
+    let len = product(&[geometry.batch, pixels, groups], "input magnitudes")?;
+    let magnitudes = take(magnitudes, len, "input magnitudes")?;
+    let len = product(&[geometry.batch, positions, groups], "K-map")?;
+    let k_map = take(k_map, len, "K-map")?;
+    k_map.fill(T::zero());
+
+    for (image, x) in x.outer_iter().enumerate() {
+        let a = &mut magnitudes[image * pixels * groups..][..pixels * groups];
+        a.fill(T::zero());
+        for (channel, plane) in x.outer_iter().enumerate() {
+            let sums = a[channel / width..].iter_mut().step_by(groups);
+            for (sum, x) in sums.zip(&plane) {
+                *sum += x.abs();
+            }
+        }
+        let share = T::of_integer((width * geometry.taps()) as i64);
+        let k = &mut k_map[image * positions * groups..][..positions * groups];
+        for (position, k) in k.chunks_mut(groups).enumerate() {
+            geometry.for_each_tap(position, |_, pixel| {
+                let Some(pixel) = pixel else { return };
+                for (k, &sum) in k.iter_mut().zip(&a[pixel * groups..][..groups]) {
+                    *k += sum / share;
+                }
+            });
+        }
+    }
+    Ok(k_map)
+}

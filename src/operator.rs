@@ -1,0 +1,249 @@
+//! What QFullyConnected and QConvolution share: their options, and the checks at their door.
+
+use crate::backward::{Gradients, backward};
+use crate::forward::{Task, forward};
+use crate::geometry::{Geometry, Window};
+use crate::options::{InputScaling, OutputForm, PadValue, ScaleGradient, Scaling};
+use crate::quantizer::check_same_shape;
+use crate::scratch::Scratch;
+use crate::{ActivationQuantizer, Element, Error, Operand, PackedWeights, Result, WeightQuantizer};
+use ndarray::{ArrayView1, ArrayView5, ArrayViewMut5, Ix5};
+
+/// The options of an operator.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Options {
+    pub(crate) activation: ActivationQuantizer,
+    pub(crate) weight: WeightQuantizer,
+    pub(crate) scaling: Scaling,
+    pub(crate) scale_gradient: ScaleGradient,
+    pub(crate) input_scaling: InputScaling,
+    pub(crate) form: OutputForm,
+}
+
+/// Operands of a forward beside its weights.
+pub(crate) struct Inputs<'a, T> {
+    pub(crate) x: ArrayView5<'a, T>,
+    pub(crate) bias: Option<ArrayView1<'a, T>>,
+}
+
+/// An operator as one call sees it: all spatial axes there, sizes not yet checked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Operator<'a> {
+    pub(crate) options: &'a Options,
+    pub(crate) window: Window,
+    pub(crate) pad: PadValue,
+    /// Spatial dimensions that the user sees, 0 for a dense layer.
+    pub(crate) spatial_dims: usize,
+}
+
+impl Options {
+    pub(crate) fn new(activation: ActivationQuantizer, weight: WeightQuantizer) -> Self {
+        Options {
+            activation,
+            weight,
+            scaling: Scaling::default(),
+            scale_gradient: ScaleGradient::default(),
+            input_scaling: InputScaling::default(),
+            form: OutputForm::default(),
+        }
+    }
+}
+
+impl Operator<'_> {
+    pub(crate) fn geometry(&self, x: [usize; 5], w: [usize; 5]) -> Result<Geometry> {
+        Geometry::new(self.window, x, w)
+    }
+
+    fn task(&self, geometry: Geometry) -> Task<'_> {
+        Task {
+            geometry,
+            activation: &self.options.activation,
+            form: self.options.form,
+            input_scaling: self.options.input_scaling,
+            pad: self.pad,
+        }
+    }
+
+    pub(crate) fn pack<T: Element>(&self, w: ArrayView5<'_, T>) -> Result<PackedWeights<T>> {
+        let mut packed = PackedWeights::default();
+        self.pack_into(w, &mut packed)?;
+        Ok(packed)
+    }
+
+    fn pack_into<T: Element>(
+        &self,
+        w: ArrayView5<'_, T>,
+        packed: &mut PackedWeights<T>,
+    ) -> Result<()> {
+        packed.assign(
+            &self.options.weight,
+            &self.options.scaling,
+            self.spatial_dims,
+            w,
+        )
+    }
+
+    /// Forward from latent weights: packs them in the scratch, then goes the packed way.
+    pub(crate) fn forward_into<T: Element>(
+        &self,
+        inputs: Inputs<'_, T>,
+        w: ArrayView5<'_, T>,
+        scratch: &mut Scratch,
+        out: ArrayViewMut5<'_, T>,
+    ) -> Result<()> {
+        let geometry = self.geometry(inputs.x.dim().into(), w.dim().into())?;
+        self.check(&geometry, &inputs, &out)?;
+        let mut packed = std::mem::take(&mut T::floats(scratch).packed);
+        let result = self
+            .pack_into(w, &mut packed)
+            .and_then(|()| self.compute(geometry, inputs, &packed, scratch, out));
+        T::floats(scratch).packed = packed;
+        result
+    }
+
+    pub(crate) fn forward_packed_into<T: Element>(
+        &self,
+        inputs: Inputs<'_, T>,
+        packed: &PackedWeights<T>,
+        scratch: &mut Scratch,
+        out: ArrayViewMut5<'_, T>,
+    ) -> Result<()> {
+        let geometry = self.packed_geometry(inputs.x.dim().into(), packed)?;
+        self.check(&geometry, &inputs, &out)?;
+        self.compute(geometry, inputs, packed, scratch, out)
+    }
+
+    /// Checks packed weights against the operator, and sizes against each other.
+    pub(crate) fn packed_geometry<T: Element>(
+        &self,
+        x: [usize; 5],
+        packed: &PackedWeights<T>,
+    ) -> Result<Geometry> {
+        let mismatch = |property, expected, found| {
+            Err(Error::PackedMismatch {
+                property,
+                expected,
+                found,
+            })
+        };
+        let (own, other) = (&self.options.weight, packed.quantizer());
+        if !own.same_forward(other) {
+            return mismatch("quantizer", format!("{own:?}"), format!("{other:?}"));
+        }
+        let (own, other) = (&self.options.scaling, packed.scaling());
+        if own != other {
+            return mismatch("scaling", format!("{own:?}"), format!("{other:?}"));
+        }
+        let (own, other) = (self.spatial_dims, packed.spatial_dims());
+        if own != other {
+            return mismatch("spatial dimensions", own.to_string(), other.to_string());
+        }
+        self.geometry(x, packed.dims())
+    }
+
+    fn check<T: Element>(
+        &self,
+        geometry: &Geometry,
+        inputs: &Inputs<'_, T>,
+        out: &ArrayViewMut5<'_, T>,
+    ) -> Result<()> {
+        self.options.scaling.validate(geometry.filters)?;
+        if let Some(bias) = &inputs.bias {
+            check_same_shape(Operand::Bias, &[geometry.filters], bias.shape())?;
+        }
+        self.check_output(Operand::Output, geometry, out.dim().into())
+    }
+
+    fn check_output(&self, operand: Operand, geometry: &Geometry, found: [usize; 5]) -> Result<()> {
+        let expected = self.user_shape(geometry.output_shape());
+        check_same_shape(operand, &expected, &self.user_shape(found))
+    }
+
+    /// The shape of an activation tensor as the user sees it.
+    fn user_shape(&self, shape: [usize; 5]) -> Vec<usize> {
+        let [images, channels, .., width] = shape;
+        match self.spatial_dims {
+            0 => vec![width, channels],
+            dims => [&[images, channels], &shape[5 - dims..]].concat(),
+        }
+    }
+
+    fn compute<T: Element>(
+        &self,
+        geometry: Geometry,
+        inputs: Inputs<'_, T>,
+        packed: &PackedWeights<T>,
+        scratch: &mut Scratch,
+        out: ArrayViewMut5<'_, T>,
+    ) -> Result<()> {
+        forward(
+            self.task(geometry),
+            inputs.x,
+            packed,
+            inputs.bias,
+            scratch,
+            out,
+        )
+    }
+
+    pub(crate) fn backward<T: Element>(
+        &self,
+        dy: ArrayView5<'_, T>,
+        x: ArrayView5<'_, T>,
+        w: ArrayView5<'_, T>,
+    ) -> Result<Gradients<T, Ix5>> {
+        let geometry = self.geometry(x.dim().into(), w.dim().into())?;
+        self.options.scaling.validate(geometry.filters)?;
+        self.check_output(Operand::OutputGradient, &geometry, dy.dim().into())?;
+        self.options.activation.validate()?;
+        let packed = self.pack(w)?;
+        backward(
+            self.task(geometry),
+            self.options.scale_gradient,
+            &packed,
+            dy,
+            x,
+            w,
+        )
+    }
+}
+
+/// The setters of the options that both operators have.
+macro_rules! option_setters {
+    () => {
+        /// Sets the factor on the output of each filter.
+        pub fn scaling(mut self, scaling: Scaling) -> Self {
+            self.options.scaling = scaling;
+            self
+        }
+
+        /// Sets whether the latent weights get a gradient through their scale.
+        pub fn scale_gradient(mut self, gradient: ScaleGradient) -> Self {
+            self.options.scale_gradient = gradient;
+            self
+        }
+
+        /// Sets the factor on every output position.
+        pub fn input_scaling(mut self, scaling: InputScaling) -> Self {
+            self.options.input_scaling = scaling;
+            self
+        }
+
+        /// Sets what is made of the dot product.
+        pub fn output_form(mut self, form: OutputForm) -> Self {
+            self.options.form = form;
+            self
+        }
+
+        /// How activations are quantized.
+        pub fn activation(&self) -> &ActivationQuantizer {
+            &self.options.activation
+        }
+
+        /// How weights are quantized.
+        pub fn weight(&self) -> &WeightQuantizer {
+            &self.options.weight
+        }
+    };
+}
+pub(crate) use option_setters;

@@ -1,0 +1,55 @@
+//! The 1-bit family: sign, Heaviside, and the magnitudes that scale a sign.
+
+use crate::quantizer::Levels;
+use crate::{Element, Error, Operand, Result};
+use ndarray::{ArrayView, Axis, Dimension};
+
+/// `x >= 0 -> 1`, else `0`. A comparison, not the raw sign bit: -0 counts as +1.
+pub(super) fn sign_code<T: Element>(x: T) -> u32 {
+    u32::from(x >= T::zero())
+}
+
+/// `x > 0 -> 1`, else `0`.
+pub(super) fn heaviside_code<T: Element>(x: T) -> u32 {
+    u32::from(x > T::zero())
+}
+
+/// Codes 0 and 1 for 0 and 1.
+pub(super) fn heaviside_levels() -> Levels {
+    Levels::unit(1)
+}
+
+/// `mean|w|` over a whole tensor, 0 if it is empty.
+pub(crate) fn mean_magnitude<T: Element, D: Dimension>(w: &ArrayView<'_, T, D>) -> f64 {
+    // Summed in f64 and in logical order: the same whatever the memory layout.
+    let sum: f64 = w.iter().map(|x| x.abs().as_f64()).sum();
+    sum / w.len().max(1) as f64
+}
+
+/// `mean|w|` of each filter, that is of each index along axis 0.
+pub(crate) fn filter_magnitudes<T: Element, D: Dimension + ndarray::RemoveAxis>(
+    w: &ArrayView<'_, T, D>,
+) -> Result<Vec<T>> {
+    w.axis_iter(Axis(0))
+        .enumerate()
+        .map(|(f, row)| finite(f, mean_magnitude(&row)))
+        .collect()
+}
+
+/// `mean|w|` of the tensor, as one scale.
+pub(crate) fn tensor_magnitude<T: Element, D: Dimension>(w: &ArrayView<'_, T, D>) -> Result<T> {
+    finite(0, mean_magnitude(w))
+}
+
+fn finite<T: Element>(index: usize, value: f64) -> Result<T> {
+    let scale = T::of(value);
+    if scale.is_finite() {
+        Ok(scale)
+    } else {
+        Err(Error::NonFiniteScale {
+            operand: Operand::Weight,
+            index,
+            value,
+        })
+    }
+}

@@ -1,0 +1,86 @@
+//! Tensors of any operator as five axes: (images, channels, depth, height, width).
+
+use crate::scratch::{product, zeros};
+use crate::{Element, Error, Result};
+use ndarray::{Array, Array5, ArrayBase, ArrayView5, Axis, Dimension, Ix2, Ix3, Ix4, Ix5, RawData};
+
+/// A slice as a tensor in standard layout.
+pub(crate) fn view5<T>(shape: [usize; 5], values: &[T]) -> ArrayView5<'_, T> {
+    ArrayView5::from_shape(shape, values).expect("sizes agree")
+}
+
+/// An array of zeros, if there is memory for it.
+pub(crate) fn zeros_array<T: Element, D: Dimension>(
+    shape: D,
+    what: &'static str,
+) -> Result<Array<T, D>> {
+    let zeros = zeros(product(shape.slice(), what)?, what)?;
+    let elements = zeros.len();
+    Array::from_shape_vec(shape, zeros).map_err(|_| Error::TooLarge { what, elements })
+}
+
+/// The activations of a dense layer, (batch, features), as one image of `batch` pixels.
+pub(crate) fn lift_rows<S: RawData>(rows: ArrayBase<S, Ix2>) -> ArrayBase<S, Ix5> {
+    rows.reversed_axes()
+        .insert_axis(Axis(0))
+        .insert_axis(Axis(2))
+        .insert_axis(Axis(2))
+}
+
+/// Undoes [`lift_rows`].
+pub(crate) fn lower_rows<T: Element>(image: Array5<T>) -> Array<T, Ix2> {
+    let drop = Axis(2);
+    let rows = image
+        .index_axis_move(drop, 0)
+        .index_axis_move(drop, 0)
+        .index_axis_move(Axis(0), 0);
+    rows.reversed_axes().as_standard_layout().into_owned()
+}
+
+/// The weights of a dense layer, (filters, inputs), as pointwise kernels.
+pub(crate) fn lift_weights<S: RawData>(weights: ArrayBase<S, Ix2>) -> ArrayBase<S, Ix5> {
+    weights
+        .insert_axis(Axis(2))
+        .insert_axis(Axis(2))
+        .insert_axis(Axis(2))
+}
+
+/// A tensor with one to three spatial axes.
+pub trait Lift: Dimension {
+    /// Adds the spatial axes that are missing, with length 1, before the others.
+    fn lift<S: RawData>(tensor: ArrayBase<S, Self>) -> ArrayBase<S, Ix5>;
+    /// Takes them away again.
+    fn lower<T>(tensor: Array5<T>) -> Array<T, Self>;
+}
+
+impl Lift for Ix3 {
+    fn lift<S: RawData>(tensor: ArrayBase<S, Ix3>) -> ArrayBase<S, Ix5> {
+        tensor.insert_axis(Axis(2)).insert_axis(Axis(2))
+    }
+
+    fn lower<T>(tensor: Array5<T>) -> Array<T, Ix3> {
+        tensor
+            .index_axis_move(Axis(2), 0)
+            .index_axis_move(Axis(2), 0)
+    }
+}
+
+impl Lift for Ix4 {
+    fn lift<S: RawData>(tensor: ArrayBase<S, Ix4>) -> ArrayBase<S, Ix5> {
+        tensor.insert_axis(Axis(2))
+    }
+
+    fn lower<T>(tensor: Array5<T>) -> Array<T, Ix4> {
+        tensor.index_axis_move(Axis(2), 0)
+    }
+}
+
+impl Lift for Ix5 {
+    fn lift<S: RawData>(tensor: ArrayBase<S, Ix5>) -> ArrayBase<S, Ix5> {
+        tensor
+    }
+
+    fn lower<T>(tensor: Array5<T>) -> Array5<T> {
+        tensor
+    }
+}
