@@ -1,6 +1,7 @@
 //! QActivation: a quantizer as a layer.
 
 use crate::quantizer::{check_numbers, check_same_shape};
+use crate::views::zeros_array;
 use crate::{ActivationQuantizer, Element, Operand, Result};
 use ndarray::{Array, ArrayView, ArrayViewMut, Dimension, Zip};
 
@@ -31,10 +32,7 @@ pub struct QActivation {
 impl QActivation {
     /// A layer that quantizes as `quantizer` does.
     pub fn new(quantizer: ActivationQuantizer) -> Self {
-        QActivation {
-            quantizer,
-            backward_only: false,
-        }
+        QActivation { quantizer, backward_only: false }
     }
 
     /// Sets whether the forward only copies, while the backward stays. For a layer in front of an
@@ -54,11 +52,9 @@ impl QActivation {
     /// # Errors
     /// [`Error::NaN`](crate::Error::NaN) if `x` holds one.
     pub fn forward<T: Element, D: Dimension>(&self, x: ArrayView<'_, T, D>) -> Result<Array<T, D>> {
-        if self.backward_only {
-            check_numbers(Operand::Input, &x)?;
-            return Ok(x.to_owned());
-        }
-        self.quantizer.quantize(x)
+        let mut out = zeros_array(x.raw_dim(), "output")?;
+        self.forward_into(x, out.view_mut())?;
+        Ok(out)
     }
 
     /// [`forward`](Self::forward) into `out`, all of which is overwritten. Allocates nothing.
@@ -73,11 +69,7 @@ impl QActivation {
         check_same_shape(Operand::Output, x.shape(), out.shape())?;
         check_numbers(Operand::Input, &x)?;
         Zip::from(&mut out).and(&x).for_each(|out, &x| {
-            *out = if self.backward_only {
-                x
-            } else {
-                self.quantizer.value(x)
-            };
+            *out = if self.backward_only { x } else { self.quantizer.value(x) };
         });
         Ok(())
     }

@@ -47,9 +47,12 @@ pub(crate) fn backward<T: Element>(
     x: ArrayView5<'_, T>,
     w: ArrayView5<'_, T>,
 ) -> Result<Gradients<T, Ix5>> {
+    // Memory first: a broadcast view may be too large to be read through.
+    let mut lanes = zeros(task.geometry.lanes(), "quantized activations")?;
+    let mut dots = zeros(dy.len(), "output gradient")?;
     check_numbers(Operand::Input, &x)?;
     check_numbers(Operand::OutputGradient, &dy)?;
-    let mut lanes = zeros(task.geometry.lanes(), "quantized activations")?;
+    dot_gradients(task, dy, x, &mut dots)?;
     quantize_lanes(&x, &mut lanes, |x| task.activation.value(x));
     let quantized = weights.quantized_rows()?;
     let mut scaled = quantized.clone();
@@ -57,7 +60,7 @@ pub(crate) fn backward<T: Element>(
     let products = Products {
         geometry: &task.geometry,
         pad: T::of_integer(task.pad.as_integer()),
-        dots: &dot_gradients(task, dy, x)?,
+        dots: &dots,
         lanes: &lanes,
         weights: &scaled,
     };
@@ -75,11 +78,11 @@ fn dot_gradients<T: Element>(
     task: Task<'_>,
     dy: ArrayView5<'_, T>,
     x: ArrayView5<'_, T>,
-) -> Result<Vec<T>> {
+    dots: &mut [T],
+) -> Result<()> {
     let geometry = &task.geometry;
-    let mut dots = zeros(dy.len(), "output gradient")?;
     let factor = task.form.gradient_factor::<T>();
-    quantize_lanes(&dy, &mut dots, |dy| dy * factor);
+    quantize_lanes(&dy, dots, |dy| dy * factor);
     if task.input_scaling == InputScaling::KMap {
         let (mut magnitudes, mut k) = (Vec::new(), Vec::new());
         let k = k_map(geometry, &x, &mut magnitudes, &mut k)?;
@@ -88,7 +91,7 @@ fn dot_gradients<T: Element>(
             dots.iter_mut().for_each(|dot| *dot *= k);
         }
     }
-    Ok(dots)
+    Ok(())
 }
 
 /// The operands of both matrix products of the backward.
@@ -138,16 +141,8 @@ impl<T: Element> Products<'_, T> {
         let (row_len, positions) = (geometry.row_len(), geometry.positions());
         let image_len = geometry.pixels() * geometry.channels;
         let pointwise = geometry.is_pointwise();
-        let tile_rows = if pointwise {
-            positions
-        } else {
-            TILE_ROWS.min(positions)
-        };
-        let gathered = if pointwise {
-            0
-        } else {
-            product(&[tile_rows, row_len], "windows")?
-        };
+        let tile_rows = if pointwise { positions } else { TILE_ROWS.min(positions) };
+        let gathered = if pointwise { 0 } else { product(&[tile_rows, row_len], "windows")? };
         let mut rows = zeros(gathered, "windows")?;
         let mut d_rows = zeros(gathered, "windows")?;
         let mut d_weights = zeros(self.weights.len(), "weight gradient")?;
@@ -164,14 +159,7 @@ impl<T: Element> Products<'_, T> {
                     for (position, row) in tile.clone().zip(rows.chunks_mut(row_len.max(1))) {
                         gather(geometry, lanes, self.pad, group, position, row);
                     }
-                    self.multiply(
-                        image,
-                        tile.clone(),
-                        group,
-                        &rows,
-                        &mut d_rows,
-                        &mut d_weights,
-                    );
+                    self.multiply(image, tile.clone(), group, &rows, &mut d_rows, &mut d_weights);
                     for (position, row) in tile.clone().zip(d_rows.chunks(row_len.max(1))) {
                         scatter_add(geometry, row, group, position, d_lanes);
                     }
@@ -218,12 +206,9 @@ fn input_gradient<T: Element>(
     let (n, c, d, h, w) = x.dim();
     let d_lanes = view5([n, d, h, w, c], d_lanes).permuted_axes([0, 4, 1, 2, 3]);
     let mut dx = zeros_array(x.raw_dim(), "input gradient")?;
-    Zip::from(&mut dx)
-        .and(x)
-        .and(d_lanes)
-        .for_each(|dx, &x, &d| {
-            *dx = d * task.activation.derivative(x);
-        });
+    Zip::from(&mut dx).and(x).and(d_lanes).for_each(|dx, &x, &d| {
+        *dx = d * task.activation.derivative(x);
+    });
     Ok(dx)
 }
 
@@ -240,17 +225,13 @@ fn weight_gradient<T: Element>(
     // The gradient of each filter's scale is what its dots contribute: Σ q dq.
     let d_scale = |f: usize| -> T {
         let row = f * row_len..(f + 1) * row_len;
-        quantized[row.clone()]
-            .iter()
-            .zip(&d_weights[row])
-            .map(|(&q, &dq)| q * dq)
-            .sum()
+        quantized[row.clone()].iter().zip(&d_weights[row]).map(|(&q, &dq)| q * dq).sum()
     };
     // Each weight's share of it: the scale is a mean of |w| over so many of them.
     let shares: Vec<T> = match (scale_gradient, weights.scaling()) {
-        (ScaleGradient::Flow, Scaling::PerFilter) => (0..filters)
-            .map(|f| d_scale(f) / T::of_integer(row_len as i64))
-            .collect(),
+        (ScaleGradient::Flow, Scaling::PerFilter) => {
+            (0..filters).map(|f| d_scale(f) / T::of_integer(row_len as i64)).collect()
+        }
         (ScaleGradient::Flow, Scaling::PerTensor) => {
             let all: T = (0..filters).map(d_scale).sum();
             vec![all / T::of_integer(weights.len() as i64); filters]
@@ -261,7 +242,8 @@ fn weight_gradient<T: Element>(
     let [f, c, kd, kh, kw] = weights.dims();
     let dq = view5([f, kd, kh, kw, c], &d_weights).permuted_axes([0, 4, 1, 2, 3]);
     let mut dw = zeros_array(w.raw_dim(), "weight gradient")?;
-    dw.assign(&weights.quantizer().chain(dq, w)?);
+    dw.assign(&dq);
+    weights.quantizer().chain(&mut dw, w)?;
     for ((mut dw, w), &share) in dw.outer_iter_mut().zip(w.outer_iter()).zip(&shares) {
         Zip::from(&mut dw).and(w).for_each(|dw, &w| {
             if w != T::zero() {

@@ -203,12 +203,8 @@ where
         scratch: &mut Scratch,
         out: ArrayViewMut<'_, T, Tensor<S>>,
     ) -> Result<()> {
-        let inputs = Inputs {
-            x: Lift::lift(x),
-            bias,
-        };
-        self.operator()
-            .forward_into(inputs, Lift::lift(w), scratch, Lift::lift(out))
+        let inputs = Inputs { x: Lift::lift(x), bias };
+        self.operator().forward_into(inputs, Lift::lift(w), scratch, Lift::lift(out))
     }
 
     /// Quantizes and packs weights, once for many forwards.
@@ -233,9 +229,7 @@ where
         w: &PackedWeights<T>,
         bias: Option<ArrayView1<'_, T>>,
     ) -> Result<Array<T, Tensor<S>>> {
-        let geometry = self
-            .operator()
-            .packed_geometry(lifted_shape(x.shape()), w)?;
+        let geometry = self.operator().packed_geometry(lifted_shape(x.shape()), w)?;
         let mut out = zeros_array(self.lower_shape(geometry.output_shape()), "output")?;
         self.forward_packed_into(x, w, bias, &mut Scratch::new(), out.view_mut())?;
         Ok(out)
@@ -254,12 +248,8 @@ where
         scratch: &mut Scratch,
         out: ArrayViewMut<'_, T, Tensor<S>>,
     ) -> Result<()> {
-        let inputs = Inputs {
-            x: Lift::lift(x),
-            bias,
-        };
-        self.operator()
-            .forward_packed_into(inputs, w, scratch, Lift::lift(out))
+        let inputs = Inputs { x: Lift::lift(x), bias };
+        self.operator().forward_packed_into(inputs, w, scratch, Lift::lift(out))
     }
 
     /// The gradients of input, latent weights and bias from `dy`, that of the output.
@@ -276,9 +266,7 @@ where
         x: ArrayView<'_, T, Tensor<S>>,
         w: ArrayView<'_, T, Tensor<S>>,
     ) -> Result<Gradients<T, Tensor<S>>> {
-        let gradients = self
-            .operator()
-            .backward(Lift::lift(dy), Lift::lift(x), Lift::lift(w))?;
+        let gradients = self.operator().backward(Lift::lift(dy), Lift::lift(x), Lift::lift(w))?;
         Ok(Gradients {
             input: Lift::lower(gradients.input),
             weight: Lift::lower(gradients.weight),

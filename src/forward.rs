@@ -32,19 +32,9 @@ pub(crate) fn forward<T: Element>(
     scratch: &mut Scratch,
     out: ArrayViewMut5<'_, T>,
 ) -> Result<()> {
-    check_numbers(Operand::Input, &x)?;
-    if let Some(bias) = &bias {
-        check_numbers(Operand::Bias, bias)?;
-    }
     // Taken out, so that the integer and the float buffers can be borrowed side by side.
     let mut floats = std::mem::take(T::floats(scratch));
-    let result = Call {
-        task,
-        x,
-        weights,
-        out,
-    }
-    .compute(bias, &mut scratch.integers, &mut floats);
+    let result = Call { task, x, weights, out }.compute(bias, &mut scratch.integers, &mut floats);
     *T::floats(scratch) = floats;
     result
 }
@@ -64,22 +54,24 @@ impl<T: Element> Call<'_, T> {
         integers: &mut Integers,
         floats: &mut Floats<T>,
     ) -> Result<()> {
-        let Task {
-            geometry,
-            activation,
-            form,
-            ..
-        } = self.task;
+        let Task { geometry, activation, form, .. } = self.task;
+        let formats = (activation.levels().filter(Levels::fit_a_byte), self.weights.levels());
+        // Memory first: a broadcast view may be too large to be read through.
+        match formats {
+            (Some(_), Some(_)) => _ = take(&mut integers.lanes, geometry.lanes(), "activations")?,
+            _ => _ = take(&mut floats.lanes, geometry.lanes(), "activations")?,
+        }
+        check_numbers(Operand::Input, &self.x)?;
+        if let Some(bias) = &bias {
+            check_numbers(Operand::Bias, bias)?;
+        }
         floats.bias.clear();
         floats.bias.extend(bias.iter().flatten());
         let k_map = match self.task.input_scaling {
             InputScaling::None => &[][..],
-            InputScaling::KMap => k_map(
-                &geometry,
-                &self.x,
-                &mut floats.magnitudes,
-                &mut floats.k_map,
-            )?,
+            InputScaling::KMap => {
+                k_map(&geometry, &self.x, &mut floats.magnitudes, &mut floats.k_map)?
+            }
         };
         let epilogue = Epilogue {
             numerator: Numerator::default(),
@@ -90,10 +82,7 @@ impl<T: Element> Call<'_, T> {
             factors: self.weights.factors(),
             bias: &floats.bias,
         };
-        match (
-            activation.levels().filter(Levels::fit_a_byte),
-            self.weights.levels(),
-        ) {
+        match formats {
             (Some(activation), Some(weight)) => {
                 self.integers(activation, weight, epilogue, k_map, integers)
             }
@@ -114,22 +103,13 @@ impl<T: Element> Call<'_, T> {
         k_map: &[T],
         buffers: &mut Integers,
     ) -> Result<()> {
-        let Call {
-            task,
-            x,
-            weights,
-            out,
-        } = self;
+        let Call { task, x, weights, out } = self;
         let geometry = &task.geometry;
         let lanes = take(&mut buffers.lanes, geometry.lanes(), "activation codes")?;
         quantize_lanes(&x, lanes, |x| task.activation.code(x) as u8);
 
         let both_bits = activation.bits() == 1 && weight.bits() == 1;
-        let summed = if both_bits {
-            Summed::DifferingBits
-        } else {
-            Summed::CodeProducts
-        };
+        let summed = if both_bits { Summed::DifferingBits } else { Summed::CodeProducts };
         let numerator = Numerator::new(summed, activation, weight, geometry.row_len(), task.form);
         let addends = take(&mut buffers.addends, geometry.filters, "filter sums")?;
         for (addend, &sum) in addends.iter_mut().zip(weights.sums()) {
@@ -159,20 +139,10 @@ impl<T: Element> Call<'_, T> {
             product: &codes,
             lanes,
             pad,
-            epilogue: Epilogue {
-                numerator,
-                addends,
-                pad_addends,
-                ..epilogue
-            },
+            epilogue: Epilogue { numerator, addends, pad_addends, ..epilogue },
             k_map,
         }
-        .run(
-            &mut buffers.rows,
-            &mut buffers.words,
-            &mut buffers.products,
-            out,
-        )
+        .run(&mut buffers.rows, &mut buffers.words, &mut buffers.products, out)
     }
 
     /// Anything wider: a matrix product of the quantized numbers.
@@ -183,12 +153,7 @@ impl<T: Element> Call<'_, T> {
         (lanes, values): (&mut Vec<T>, &mut Vec<T>),
         (rows, products): (&mut Vec<T>, &mut Vec<T>),
     ) -> Result<()> {
-        let Call {
-            task,
-            x,
-            weights,
-            out,
-        } = self;
+        let Call { task, x, weights, out } = self;
         let geometry = &task.geometry;
         let lanes = take(lanes, geometry.lanes(), "quantized activations")?;
         quantize_lanes(&x, lanes, |x| task.activation.value(x));
@@ -201,14 +166,11 @@ impl<T: Element> Call<'_, T> {
             }
         };
         let pad = T::of_integer(task.pad.as_integer());
-        Tiles {
-            geometry,
-            product: &gemm::Floats(values),
-            lanes,
-            pad,
-            epilogue,
-            k_map,
-        }
-        .run(rows, &mut Vec::new(), products, out)
+        Tiles { geometry, product: &gemm::Floats(values), lanes, pad, epilogue, k_map }.run(
+            rows,
+            &mut Vec::new(),
+            products,
+            out,
+        )
     }
 }

@@ -49,9 +49,7 @@ pub struct QFullyConnected {
 impl QFullyConnected {
     /// A layer that quantizes its input and its weights as given.
     pub fn new(activation: ActivationQuantizer, weight: WeightQuantizer) -> Self {
-        QFullyConnected {
-            options: Options::new(activation, weight),
-        }
+        QFullyConnected { options: Options::new(activation, weight) }
     }
 
     option_setters!();
@@ -96,12 +94,8 @@ impl QFullyConnected {
         scratch: &mut Scratch,
         out: ArrayViewMut2<'_, T>,
     ) -> Result<()> {
-        let inputs = Inputs {
-            x: lift_rows(x),
-            bias,
-        };
-        self.operator()
-            .forward_into(inputs, lift_weights(w), scratch, lift_rows(out))
+        let inputs = Inputs { x: lift_rows(x), bias };
+        self.operator().forward_into(inputs, lift_weights(w), scratch, lift_rows(out))
     }
 
     /// Quantizes and packs weights, once for many forwards.
@@ -144,12 +138,8 @@ impl QFullyConnected {
         scratch: &mut Scratch,
         out: ArrayViewMut2<'_, T>,
     ) -> Result<()> {
-        let inputs = Inputs {
-            x: lift_rows(x),
-            bias,
-        };
-        self.operator()
-            .forward_packed_into(inputs, w, scratch, lift_rows(out))
+        let inputs = Inputs { x: lift_rows(x), bias };
+        self.operator().forward_packed_into(inputs, w, scratch, lift_rows(out))
     }
 
     /// The gradients of input, latent weights and bias from `dy`, that of the output.
@@ -166,13 +156,8 @@ impl QFullyConnected {
         x: ArrayView2<'_, T>,
         w: ArrayView2<'_, T>,
     ) -> Result<Gradients<T, Ix2>> {
-        let gradients = self
-            .operator()
-            .backward(lift_rows(dy), lift_rows(x), lift_weights(w))?;
-        let weight = gradients
-            .weight
-            .index_axis_move(Axis(4), 0)
-            .index_axis_move(Axis(3), 0);
+        let gradients = self.operator().backward(lift_rows(dy), lift_rows(x), lift_weights(w))?;
+        let weight = gradients.weight.index_axis_move(Axis(4), 0).index_axis_move(Axis(3), 0);
         Ok(Gradients {
             input: lower_rows(gradients.input),
             weight: weight.index_axis_move(Axis(2), 0),

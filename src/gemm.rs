@@ -56,14 +56,7 @@ impl<T: Element> Product<T> for Integers<'_> {
     type Sum = i64;
 
     fn multiply(&self, tile: Tile<'_, u8>, sums: &mut [i64]) {
-        let Tile {
-            rows,
-            count,
-            row_len,
-            first,
-            filters,
-            words,
-        } = tile;
+        let Tile { rows, count, row_len, first, filters, words } = tile;
         let row_words = row_len.div_ceil(64);
         for i in 0..count {
             let row = &rows[i * row_len..][..row_len];
@@ -109,24 +102,11 @@ impl<T: Element> Product<T> for Floats<'_, T> {
     type Sum = T;
 
     fn multiply(&self, tile: Tile<'_, T>, sums: &mut [T]) {
-        let Tile {
-            rows,
-            count,
-            row_len,
-            first,
-            filters,
-            ..
-        } = tile;
+        let Tile { rows, count, row_len, first, filters, .. } = tile;
         let weights = matrix(filters, row_len, &self.0[first * row_len..]);
         let mut sums = matrix_mut(count, filters, sums);
         let rows = matrix(count, row_len, rows);
-        general_mat_mul(
-            T::one(),
-            &rows,
-            &weights.reversed_axes(),
-            T::zero(),
-            &mut sums,
-        );
+        general_mat_mul(T::one(), &rows, &weights.reversed_axes(), T::zero(), &mut sums);
     }
 
     fn code_sum(_: &[T]) -> i64 {

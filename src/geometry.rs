@@ -20,13 +20,8 @@ pub(crate) struct Window {
 
 impl Window {
     /// A window that sees one pixel at a time.
-    pub(crate) const POINTWISE: Window = Window {
-        stride: [1; 3],
-        dilation: [1; 3],
-        padding: [[0; 2]; 3],
-        groups: 1,
-        first_axis: 0,
-    };
+    pub(crate) const POINTWISE: Window =
+        Window { stride: [1; 3], dilation: [1; 3], padding: [[0; 2]; 3], groups: 1, first_axis: 0 };
 }
 
 /// Validated sizes of one call. Below this nothing can be out of range.
@@ -48,11 +43,7 @@ impl Geometry {
         let [filters, group_channels, kernel @ ..] = w;
         let groups = window.groups;
         if groups == 0 || channels % groups != 0 || filters % groups != 0 {
-            return Err(Error::Groups {
-                groups,
-                channels,
-                filters,
-            });
+            return Err(Error::Groups { groups, channels, filters });
         }
         if group_channels != channels / groups {
             return Err(Error::AxisLength {
@@ -66,15 +57,7 @@ impl Geometry {
         for axis in 0..3 {
             output[axis] = output_len(&window, axis, input[axis], kernel[axis])?;
         }
-        let geometry = Geometry {
-            window,
-            batch,
-            channels,
-            filters,
-            input,
-            kernel,
-            output,
-        };
+        let geometry = Geometry { window, batch, channels, filters, input, kernel, output };
         // Every later product of sizes is one of these, or a part of one.
         let pixels = product(&input, "input pixels")?;
         product(&[batch, channels, pixels], "input")?;
@@ -150,11 +133,7 @@ impl Geometry {
         mut visit: impl FnMut(usize, Option<usize>),
     ) {
         let [_, out_h, out_w] = self.output;
-        let at = [
-            position / (out_h * out_w),
-            position / out_w % out_h,
-            position % out_w,
-        ];
+        let at = [position / (out_h * out_w), position / out_w % out_h, position % out_w];
         let [kernel_d, kernel_h, kernel_w] = self.kernel;
         let [_, input_h, input_w] = self.input;
         let mut tap = 0;
@@ -183,22 +162,12 @@ impl Geometry {
 fn output_len(window: &Window, axis: usize, input: usize, kernel: usize) -> Result<usize> {
     let seen = axis.saturating_sub(window.first_axis);
     let [stride, dilation] = [window.stride[axis], window.dilation[axis]];
-    for (parameter, value) in [
-        ("stride", stride),
-        ("dilation", dilation),
-        ("kernel", kernel),
-    ] {
+    for (parameter, value) in [("stride", stride), ("dilation", dilation), ("kernel", kernel)] {
         if value == 0 {
-            return Err(Error::Zero {
-                parameter,
-                axis: seen,
-            });
+            return Err(Error::Zero { parameter, axis: seen });
         }
     }
-    let too_large = |what| Error::TooLarge {
-        what,
-        elements: usize::MAX,
-    };
+    let too_large = |what| Error::TooLarge { what, elements: usize::MAX };
     let fits = |len: &usize| isize::try_from(*len).is_ok();
     let [before, after] = window.padding[axis];
     let padded_input = input
@@ -212,11 +181,7 @@ fn output_len(window: &Window, axis: usize, input: usize, kernel: usize) -> Resu
         .filter(fits)
         .ok_or(too_large("dilated kernel"))?;
     if extent > padded_input {
-        return Err(Error::KernelTooLarge {
-            axis: seen,
-            kernel: extent,
-            padded_input,
-        });
+        return Err(Error::KernelTooLarge { axis: seen, kernel: extent, padded_input });
     }
     Ok((padded_input - extent) / stride + 1)
 }

@@ -18,12 +18,9 @@ pub(crate) fn quantize_lanes<T: Element, L: Copy + Send>(
         return;
     }
     let image_len = lanes.len() / images;
-    lanes
-        .par_chunks_mut(image_len)
-        .zip(0..images)
-        .for_each(|(lanes, image)| {
-            quantize_image(x.index_axis(Axis(0), image), lanes, &quantize);
-        });
+    lanes.par_chunks_mut(image_len).zip(0..images).for_each(|(lanes, image)| {
+        quantize_image(x.index_axis(Axis(0), image), lanes, &quantize);
+    });
 }
 
 fn quantize_image<T: Element, L>(
@@ -32,9 +29,8 @@ fn quantize_image<T: Element, L>(
     quantize: &impl Fn(T) -> L,
 ) {
     let channels = image.len_of(Axis(0));
-    let channels_are_closest = image.strides()[1..]
-        .iter()
-        .all(|s| s.unsigned_abs() >= image.strides()[0].unsigned_abs());
+    let channels_are_closest =
+        image.strides()[1..].iter().all(|s| s.unsigned_abs() >= image.strides()[0].unsigned_abs());
     if channels_are_closest {
         let pixels = image.permuted_axes([1, 2, 3, 0]);
         for (lane, &x) in lanes.iter_mut().zip(&pixels) {

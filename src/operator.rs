@@ -75,12 +75,7 @@ impl Operator<'_> {
         w: ArrayView5<'_, T>,
         packed: &mut PackedWeights<T>,
     ) -> Result<()> {
-        packed.assign(
-            &self.options.weight,
-            &self.options.scaling,
-            self.spatial_dims,
-            w,
-        )
+        packed.assign(&self.options.weight, &self.options.scaling, self.spatial_dims, w)
     }
 
     /// Forward from latent weights: packs them in the scratch, then goes the packed way.
@@ -119,13 +114,8 @@ impl Operator<'_> {
         x: [usize; 5],
         packed: &PackedWeights<T>,
     ) -> Result<Geometry> {
-        let mismatch = |property, expected, found| {
-            Err(Error::PackedMismatch {
-                property,
-                expected,
-                found,
-            })
-        };
+        let mismatch =
+            |property, expected, found| Err(Error::PackedMismatch { property, expected, found });
         let (own, other) = (&self.options.weight, packed.quantizer());
         if !own.same_forward(other) {
             return mismatch("quantizer", format!("{own:?}"), format!("{other:?}"));
@@ -176,14 +166,7 @@ impl Operator<'_> {
         scratch: &mut Scratch,
         out: ArrayViewMut5<'_, T>,
     ) -> Result<()> {
-        forward(
-            self.task(geometry),
-            inputs.x,
-            packed,
-            inputs.bias,
-            scratch,
-            out,
-        )
+        forward(self.task(geometry), inputs.x, packed, inputs.bias, scratch, out)
     }
 
     pub(crate) fn backward<T: Element>(
@@ -197,14 +180,7 @@ impl Operator<'_> {
         self.check_output(Operand::OutputGradient, &geometry, dy.dim().into())?;
         self.options.activation.validate()?;
         let packed = self.pack(w)?;
-        backward(
-            self.task(geometry),
-            self.options.scale_gradient,
-            &packed,
-            dy,
-            x,
-            w,
-        )
+        backward(self.task(geometry), self.options.scale_gradient, &packed, dy, x, w)
     }
 }
 

@@ -61,9 +61,7 @@ pub enum OutputForm {
 impl OutputForm {
     pub(crate) fn gradient_factor<T: Element>(&self) -> T {
         match self {
-            OutputForm::Offset {
-                halve_gradient: true,
-            } => T::of(0.5),
+            OutputForm::Offset { halve_gradient: true } => T::of(0.5),
             _ => T::one(),
         }
     }
@@ -109,11 +107,7 @@ impl Scaling {
         match scales.iter().position(|s| !s.is_finite()) {
             Some(index) => {
                 let value = scales[index];
-                Err(Error::NonFiniteScale {
-                    operand: Operand::Scale,
-                    index,
-                    value,
-                })
+                Err(Error::NonFiniteScale { operand: Operand::Scale, index, value })
             }
             None => Ok(()),
         }

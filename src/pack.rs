@@ -1,11 +1,11 @@
 //! Latent weights to codes: quantized once, kept at their width.
 
 use crate::options::Scaling;
-use crate::quantizer::{Levels, WeightCoder, filter_magnitudes, tensor_magnitude};
+use crate::quantizer::{Levels, WeightCoder, filter_magnitudes, finite_scale, tensor_magnitude};
 use crate::scratch::{product, reserve, zeros};
-use crate::views::view5;
-use crate::{Element, Error, Result, WeightQuantizer};
-use ndarray::{ArrayD, ArrayView5};
+use crate::views::{view5, zeros_array};
+use crate::{Element, Error, Operand, Result, WeightQuantizer};
+use ndarray::{ArrayD, ArrayView5, IxDyn};
 
 /// Weights of an operator, quantized once: one bit a weight at 1 bit, one byte a code at 2 to 8
 /// bits, quantized floats above that.
@@ -89,8 +89,7 @@ impl<T: Element> PackedWeights<T> {
         w: ArrayView5<'_, T>,
     ) -> Result<()> {
         scaling.validate(w.shape()[0])?;
-        let coder = quantizer.fit(&w)?;
-        let len = product(w.shape(), "weight")?;
+        quantizer.validate()?;
         self.quantizer = *quantizer;
         self.scaling.clone_from(scaling);
         self.spatial_dims = spatial_dims;
@@ -100,58 +99,54 @@ impl<T: Element> PackedWeights<T> {
         self.values.clear();
         self.sums.clear();
 
-        // Channels last: the order of a row of im2row.
-        let rows = w.permuted_axes([0, 2, 3, 4, 1]);
-        match self.levels() {
+        // Memory first: a broadcast view may be too large to be read through.
+        let (filters, row_len) = (self.filters(), product(&self.shape[1..], "weight")?);
+        let what = "packed weights";
+        reserve(&mut self.sums, filters, what)?;
+        let levels = self.levels();
+        match levels {
             Some(levels) if levels.bits() == 1 => {
-                let row_words = product(&self.shape[1..], "weight")?.div_ceil(64);
-                reserve(&mut self.words, self.shape[0] * row_words, "packed weights")?;
-                reserve(&mut self.sums, self.shape[0], "packed weights")?;
-                for row in rows.outer_iter() {
+                reserve(&mut self.words, filters * row_len.div_ceil(64), what)?;
+            }
+            Some(_) => reserve(&mut self.bytes, filters * row_len, what)?,
+            None => reserve(&mut self.values, filters * row_len, what)?,
+        }
+
+        let coder = quantizer.fit(&w)?;
+        // Channels last: the order of a row of im2row.
+        for row in w.permuted_axes([0, 2, 3, 4, 1]).outer_iter() {
+            match levels {
+                Some(levels) if levels.bits() == 1 => {
                     let bits = row.iter().map(|&w| coder.code(w) == 1);
                     self.sums.push(append_bits(bits, &mut self.words));
                 }
-            }
-            Some(_) => {
-                reserve(&mut self.bytes, len, "packed weights")?;
-                reserve(&mut self.sums, self.shape[0], "packed weights")?;
-                for row in rows.outer_iter() {
+                Some(_) => {
                     let start = self.bytes.len();
                     self.bytes.extend(row.iter().map(|&w| coder.code(w) as u8));
-                    self.sums.push(
-                        self.bytes[start..]
-                            .iter()
-                            .map(|&code| i64::from(code))
-                            .sum(),
-                    );
+                    self.sums.push(self.bytes[start..].iter().map(|&code| i64::from(code)).sum());
                 }
-            }
-            None => {
-                reserve(&mut self.values, len, "packed weights")?;
-                self.values.extend(rows.iter().map(|&w| coder.value(w)));
+                None => self.values.extend(row.iter().map(|&w| coder.value(w))),
             }
         }
         self.assign_scales(coder, w)
     }
 
     fn assign_scales(&mut self, coder: WeightCoder<T>, w: ArrayView5<'_, T>) -> Result<()> {
-        let filters = self.shape[0];
+        let filters = self.filters();
         self.magnitudes = coder.magnitudes;
         self.scales = match &self.scaling {
             Scaling::None => Vec::new(),
             Scaling::PerTensor => vec![tensor_magnitude(&w)?; filters],
             Scaling::PerFilter => filter_magnitudes(&w)?,
-            Scaling::Given(scales) => scales.iter().map(|&scale| T::of(scale)).collect(),
+            Scaling::Given(scales) => {
+                let finite = |(i, &scale)| finite_scale(Operand::Scale, i, scale);
+                scales.iter().enumerate().map(finite).collect::<Result<_>>()?
+            }
         };
         self.factors = match (self.magnitudes.is_empty(), self.scales.is_empty()) {
             (true, _) => self.scales.clone(),
             (_, true) => self.magnitudes.clone(),
-            _ => self
-                .magnitudes
-                .iter()
-                .zip(&self.scales)
-                .map(|(&m, &s)| m * s)
-                .collect(),
+            _ => self.magnitudes.iter().zip(&self.scales).map(|(&m, &s)| m * s).collect(),
         };
         Ok(())
     }
@@ -309,12 +304,12 @@ impl<T: Element> PackedWeights<T> {
         let [filters, channels, d, h, w] = self.shape;
         let rows = self.quantized_rows()?;
         let weights = view5([filters, d, h, w, channels], &rows).permuted_axes([0, 4, 1, 2, 3]);
-        let flat = weights.iter().copied().collect();
-        let shape = self.shape();
-        ArrayD::from_shape_vec(shape, flat).map_err(|_| Error::TooLarge {
-            what: "quantized weights",
-            elements: rows.len(),
-        })
+        let mut quantized = zeros_array(IxDyn(&self.shape), "quantized weights")?;
+        quantized.assign(&weights);
+        let elements = quantized.len();
+        quantized
+            .into_shape_with_order(self.shape())
+            .map_err(|_| Error::TooLarge { what: "quantized weights", elements })
     }
 }
 
@@ -340,9 +335,6 @@ fn append_bits(bits: impl Iterator<Item = bool>, words: &mut Vec<u64>) -> i64 {
 /// Packs 1-bit codes, held in bytes, into words, the first lowest.
 pub(crate) fn pack_bits(codes: &[u8], words: &mut [u64]) {
     for (codes, word) in codes.chunks(64).zip(words) {
-        *word = codes
-            .iter()
-            .rev()
-            .fold(0, |word, &code| word << 1 | u64::from(code));
+        *word = codes.iter().rev().fold(0, |word, &code| word << 1 | u64::from(code));
     }
 }

@@ -10,14 +10,10 @@ use crate::{
 };
 
 /// BMXNet v1 counts equal signs, and its backward does not know of the factor 1/2.
-const V1_OFFSET: OutputForm = OutputForm::Offset {
-    halve_gradient: false,
-};
+const V1_OFFSET: OutputForm = OutputForm::Offset { halve_gradient: false };
 
 /// BMXNet-v2's gradient is that of autograd.
-const V2_OFFSET: OutputForm = OutputForm::Offset {
-    halve_gradient: true,
-};
+const V2_OFFSET: OutputForm = OutputForm::Offset { halve_gradient: true };
 
 /// The activation quantizer of a width, without any STE of its own.
 fn activation(bits: u32) -> Result<ActivationQuantizer> {
@@ -40,11 +36,7 @@ fn weight(bits: u32) -> Result<WeightQuantizer> {
 }
 
 fn bad_width(operand: Operand, bits: u32) -> Error {
-    Error::BitWidth {
-        operand,
-        expected: "1 to 32",
-        bits,
-    }
+    Error::BitWidth { operand, expected: "1 to 32", bits }
 }
 
 fn larq_activation(bits: u32) -> Result<ActivationQuantizer> {
@@ -86,10 +78,7 @@ impl QActivation {
     /// [`Error::BitWidth`] for any other width.
     pub fn bmxnet_v2(bits: u32, threshold: f64) -> Result<Self> {
         let ste = match bits {
-            2..=31 => Ste::Interval {
-                low: 0.0,
-                high: threshold.min(1.0),
-            },
+            2..=31 => Ste::Interval { low: 0.0, high: threshold.min(1.0) },
             _ => Ste::clip(threshold),
         };
         Ok(QActivation::new(activation(bits)?.ste(ste)))
@@ -134,10 +123,7 @@ impl QFullyConnected {
     /// # Errors
     /// [`Error::BitWidth`] for a width that is not 1 to 32.
     pub fn larq(act_bits: u32, weight_bits: u32) -> Result<Self> {
-        Ok(Self::new(
-            larq_activation(act_bits)?,
-            larq_weight(weight_bits)?,
-        ))
+        Ok(Self::new(larq_activation(act_bits)?, larq_weight(weight_bits)?))
     }
 }
 
@@ -183,9 +169,6 @@ where
     /// # Errors
     /// [`Error::BitWidth`] for a width that is not 1 to 32.
     pub fn larq(act_bits: u32, weight_bits: u32) -> Result<Self> {
-        Ok(Self::new(
-            larq_activation(act_bits)?,
-            larq_weight(weight_bits)?,
-        ))
+        Ok(Self::new(larq_activation(act_bits)?, larq_weight(weight_bits)?))
     }
 }

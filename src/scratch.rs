@@ -1,6 +1,6 @@
 //! The caller's workspace: it grows to what a call needs and is used again by the next.
 
-use crate::{Element, Error, PackedWeights, Result};
+use crate::{Error, PackedWeights, Result};
 
 /// Workspace for the `_into` operators. One serves any operator, shape and number type; it never
 /// shrinks, so calls of a size seen before find their memory ready.
@@ -30,7 +30,7 @@ pub(crate) struct Integers {
     pub(crate) pad_addends: Vec<i64>,
 }
 
-/// Buffers of numbers of one type. Public only because the sealed [`Element`] names it.
+/// Buffers of numbers of one type. Public only because the sealed `Element` names it.
 #[derive(Clone, Debug, Default)]
 pub struct Floats<T> {
     /// Quantized activations, `[image][pixel][channel]`.
@@ -75,16 +75,11 @@ pub(crate) fn take<'a, T: Copy + Default>(
 /// Makes room for `len` elements in all, or says that there is none.
 pub(crate) fn reserve<T>(buffer: &mut Vec<T>, len: usize, what: &'static str) -> Result<()> {
     let missing = len.saturating_sub(buffer.len());
-    buffer
-        .try_reserve_exact(missing)
-        .map_err(|_| Error::TooLarge {
-            what,
-            elements: len,
-        })
+    buffer.try_reserve_exact(missing).map_err(|_| Error::TooLarge { what, elements: len })
 }
 
 /// `len` zeros.
-pub(crate) fn zeros<T: Element>(len: usize, what: &'static str) -> Result<Vec<T>> {
+pub(crate) fn zeros<T: Copy + Default>(len: usize, what: &'static str) -> Result<Vec<T>> {
     let mut buffer = Vec::new();
     take(&mut buffer, len, what)?;
     Ok(buffer)
@@ -98,9 +93,6 @@ pub(crate) fn product(sizes: &[usize], what: &'static str) -> Result<usize> {
         .filter(|&&size| size > 0)
         .try_fold(1usize, |len, &size| len.checked_mul(size))
         .filter(|&len| isize::try_from(len).is_ok())
-        .ok_or(Error::TooLarge {
-            what,
-            elements: usize::MAX,
-        })?;
+        .ok_or(Error::TooLarge { what, elements: usize::MAX })?;
     Ok(if sizes.contains(&0) { 0 } else { nonzero })
 }

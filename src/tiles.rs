@@ -70,11 +70,7 @@ impl<T: Element, P: Product<T>> Tiles<'_, T, P> {
         // at any number of threads.
         let tile_rows = (TILE_LANES / row_len.max(1)).clamp(1, 64);
         let group_filters = self.geometry.group_filters();
-        let gathered = if self.geometry.is_pointwise() {
-            0
-        } else {
-            tile_rows
-        };
+        let gathered = if self.geometry.is_pointwise() { 0 } else { tile_rows };
         let sizes = BufferSizes {
             tile_rows,
             rows: product(&[gathered, row_len], "windows")?,
@@ -87,11 +83,7 @@ impl<T: Element, P: Product<T>> Tiles<'_, T, P> {
             words: take(words, in_all(sizes.words)?, "windows in bits")?,
             sums: take(sums, in_all(sizes.sums)?, "products")?,
         };
-        let block = Block {
-            out,
-            first_image: 0,
-            first_position: 0,
-        };
+        let block = Block { out, first_image: 0, first_position: 0 };
         self.split(block, blocks, sizes, buffers);
         Ok(())
     }
@@ -105,25 +97,10 @@ impl<T: Element, P: Product<T>> Tiles<'_, T, P> {
         sizes: BufferSizes,
         buffers: Buffers<'_, P, T>,
     ) {
-        let Block {
-            out,
-            first_image,
-            first_position,
-        } = block;
-        let axis = [0, 2, 3, 4]
-            .map(Axis)
-            .into_iter()
-            .find(|&axis| out.len_of(axis) > 1);
+        let Block { out, first_image, first_position } = block;
+        let axis = [0, 2, 3, 4].map(Axis).into_iter().find(|&axis| out.len_of(axis) > 1);
         let Some(axis) = axis.filter(|_| blocks > 1) else {
-            return self.compute(
-                Block {
-                    out,
-                    first_image,
-                    first_position,
-                },
-                sizes,
-                buffers,
-            );
+            return self.compute(Block { out, first_image, first_position }, sizes, buffers);
         };
         let (left, right) = (blocks / 2, blocks - blocks / 2);
         let middle = (out.len_of(axis) / 2).max(1);
@@ -132,11 +109,7 @@ impl<T: Element, P: Product<T>> Tiles<'_, T, P> {
         let (words, right_words) = buffers.words.split_at_mut(left * sizes.words);
         let (sums, right_sums) = buffers.sums.split_at_mut(left * sizes.sums);
         let left_buffers = Buffers { rows, words, sums };
-        let right_buffers = Buffers {
-            rows: right_rows,
-            words: right_words,
-            sums: right_sums,
-        };
+        let right_buffers = Buffers { rows: right_rows, words: right_words, sums: right_sums };
         let (image, position) = match axis {
             Axis(0) => (first_image + middle, first_position),
             Axis(axis) => {
@@ -144,16 +117,8 @@ impl<T: Element, P: Product<T>> Tiles<'_, T, P> {
                 (first_image, first_position + middle * inner)
             }
         };
-        let left_block = Block {
-            out: left_out,
-            first_image,
-            first_position,
-        };
-        let right_block = Block {
-            out: right_out,
-            first_image: image,
-            first_position: position,
-        };
+        let left_block = Block { out: left_out, first_image, first_position };
+        let right_block = Block { out: right_out, first_image: image, first_position: position };
         rayon::join(
             || self.split(left_block, left, sizes, left_buffers),
             || self.split(right_block, right, sizes, right_buffers),
@@ -162,11 +127,7 @@ impl<T: Element, P: Product<T>> Tiles<'_, T, P> {
 
     /// Computes a block on this thread.
     fn compute(&self, block: Block<'_, T>, sizes: BufferSizes, buffers: Buffers<'_, P, T>) {
-        let Block {
-            mut out,
-            first_image,
-            first_position,
-        } = block;
+        let Block { mut out, first_image, first_position } = block;
         let Buffers { rows, words, sums } = buffers;
         let row_len = self.geometry.row_len();
         let filters = self.geometry.group_filters();
@@ -179,14 +140,7 @@ impl<T: Element, P: Product<T>> Tiles<'_, T, P> {
                 for group in 0..self.geometry.groups() {
                     let first = group * filters;
                     let rows = self.gather(image, group, first_position + start, count, rows);
-                    let tile = Tile {
-                        rows,
-                        count,
-                        row_len,
-                        first,
-                        filters,
-                        words,
-                    };
+                    let tile = Tile { rows, count, row_len, first, filters, words };
                     self.product.multiply(tile, sums);
                     for (i, sums) in sums.chunks_mut(filters.max(1)).take(count).enumerate() {
                         let local = start + i;

@@ -10,7 +10,7 @@ pub(crate) fn view5<T>(shape: [usize; 5], values: &[T]) -> ArrayView5<'_, T> {
 }
 
 /// An array of zeros, if there is memory for it.
-pub(crate) fn zeros_array<T: Element, D: Dimension>(
+pub(crate) fn zeros_array<T: Copy + Default, D: Dimension>(
     shape: D,
     what: &'static str,
 ) -> Result<Array<T, D>> {
@@ -21,28 +21,19 @@ pub(crate) fn zeros_array<T: Element, D: Dimension>(
 
 /// The activations of a dense layer, (batch, features), as one image of `batch` pixels.
 pub(crate) fn lift_rows<S: RawData>(rows: ArrayBase<S, Ix2>) -> ArrayBase<S, Ix5> {
-    rows.reversed_axes()
-        .insert_axis(Axis(0))
-        .insert_axis(Axis(2))
-        .insert_axis(Axis(2))
+    rows.reversed_axes().insert_axis(Axis(0)).insert_axis(Axis(2)).insert_axis(Axis(2))
 }
 
 /// Undoes [`lift_rows`].
 pub(crate) fn lower_rows<T: Element>(image: Array5<T>) -> Array<T, Ix2> {
     let drop = Axis(2);
-    let rows = image
-        .index_axis_move(drop, 0)
-        .index_axis_move(drop, 0)
-        .index_axis_move(Axis(0), 0);
+    let rows = image.index_axis_move(drop, 0).index_axis_move(drop, 0).index_axis_move(Axis(0), 0);
     rows.reversed_axes().as_standard_layout().into_owned()
 }
 
 /// The weights of a dense layer, (filters, inputs), as pointwise kernels.
 pub(crate) fn lift_weights<S: RawData>(weights: ArrayBase<S, Ix2>) -> ArrayBase<S, Ix5> {
-    weights
-        .insert_axis(Axis(2))
-        .insert_axis(Axis(2))
-        .insert_axis(Axis(2))
+    weights.insert_axis(Axis(2)).insert_axis(Axis(2)).insert_axis(Axis(2))
 }
 
 /// A tensor with one to three spatial axes.
@@ -59,9 +50,7 @@ impl Lift for Ix3 {
     }
 
     fn lower<T>(tensor: Array5<T>) -> Array<T, Ix3> {
-        tensor
-            .index_axis_move(Axis(2), 0)
-            .index_axis_move(Axis(2), 0)
+        tensor.index_axis_move(Axis(2), 0).index_axis_move(Axis(2), 0)
     }
 }
 

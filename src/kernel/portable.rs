@@ -2,10 +2,7 @@
 
 /// The number of positions at which two bit rows differ.
 pub(crate) fn xor_popcount(a: &[u64], b: &[u64]) -> u64 {
-    a.iter()
-        .zip(b)
-        .map(|(a, b)| u64::from((a ^ b).count_ones()))
-        .sum()
+    a.iter().zip(b).map(|(a, b)| u64::from((a ^ b).count_ones())).sum()
 }
 
 /// The dot product of two rows of codes.
@@ -15,11 +12,7 @@ pub(crate) fn dot_bytes(a: &[u8], b: &[u8]) -> u64 {
     a.chunks(BLOCK)
         .zip(b.chunks(BLOCK))
         .map(|(a, b)| {
-            let sum: u32 = a
-                .iter()
-                .zip(b)
-                .map(|(&a, &b)| u32::from(a) * u32::from(b))
-                .sum();
+            let sum: u32 = a.iter().zip(b).map(|(&a, &b)| u32::from(a) * u32::from(b)).sum();
             u64::from(sum)
         })
         .sum()
@@ -32,10 +25,7 @@ mod tests {
     #[test]
     fn extremes_do_not_overflow() {
         for len in [0, 1, (1 << 16) - 1, 1 << 16, (1 << 16) + 1, 200_000] {
-            assert_eq!(
-                dot_bytes(&vec![255; len], &vec![255; len]),
-                65_025 * len as u64
-            );
+            assert_eq!(dot_bytes(&vec![255; len], &vec![255; len]), 65_025 * len as u64);
         }
     }
 }

@@ -5,6 +5,7 @@ use crate::quantizer::sign::{heaviside_code, heaviside_levels, sign_code};
 use crate::quantizer::{
     FullPrecision, Levels, Rounding, Ste, check_bits, check_numbers, check_same_shape,
 };
+use crate::views::zeros_array;
 use crate::{Element, Operand, Result};
 use ndarray::{Array, ArrayView, Dimension, Zip};
 
@@ -39,11 +40,7 @@ enum Family {
 
 impl ActivationQuantizer {
     fn new(family: Family, ste: Ste) -> Self {
-        ActivationQuantizer {
-            family,
-            rounding: Rounding::default(),
-            ste,
-        }
+        ActivationQuantizer { family, rounding: Rounding::default(), ste }
     }
 
     /// 1 bit: `x >= 0 -> +1`, else `-1`. The gradient passes where `|x| <= 1`.
@@ -142,8 +139,10 @@ impl ActivationQuantizer {
         &self,
         x: ArrayView<'_, T, D>,
     ) -> Result<Array<T, D>> {
+        let mut values = zeros_array(x.raw_dim(), "quantized activations")?;
         check_numbers(Operand::Input, &x)?;
-        Ok(x.map(|&x| self.value(x)))
+        Zip::from(&mut values).and(&x).for_each(|value, &x| *value = self.value(x));
+        Ok(values)
     }
 
     /// The integer codes of `x`, which [`levels`](Self::levels) turns back into numbers; all 0 if
@@ -152,8 +151,10 @@ impl ActivationQuantizer {
     /// # Errors
     /// [`Error::NaN`](crate::Error::NaN) if `x` holds one.
     pub fn codes<T: Element, D: Dimension>(&self, x: ArrayView<'_, T, D>) -> Result<Array<u32, D>> {
+        let mut codes = zeros_array(x.raw_dim(), "activation codes")?;
         check_numbers(Operand::Input, &x)?;
-        Ok(x.map(|&x| self.code(x)))
+        Zip::from(&mut codes).and(&x).for_each(|code, &x| *code = self.code(x));
+        Ok(codes)
     }
 
     /// The gradient of `x` from `dy`, the gradient of the quantized numbers: `dy * ste(x)`.
@@ -169,11 +170,11 @@ impl ActivationQuantizer {
     ) -> Result<Array<T, D>> {
         self.validate()?;
         check_same_shape(Operand::OutputGradient, x.shape(), dy.shape())?;
+        let mut dx = zeros_array(x.raw_dim(), "input gradient")?;
         check_numbers(Operand::Input, &x)?;
         check_numbers(Operand::OutputGradient, &dy)?;
-        Ok(Zip::from(&dy)
-            .and(&x)
-            .map_collect(|&dy, &x| dy * self.derivative(x)))
+        Zip::from(&mut dx).and(&dy).and(&x).for_each(|dx, &dy, &x| *dx = dy * self.derivative(x));
+        Ok(dx)
     }
 
     pub(crate) fn validate(&self) -> Result<()> {

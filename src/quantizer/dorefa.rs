@@ -25,10 +25,7 @@ pub(super) fn unit_code<T: Element>(x: T, bits: u32, rounding: Rounding) -> u32 
     let n = max_code(bits);
     let unit = x.max(T::zero()).min(T::one());
     // In f32 `n` rounds up to 2^k above 24 bits; the code must not.
-    rounding
-        .round(unit * T::of_integer(n))
-        .as_code()
-        .min(n as u32)
+    rounding.round(unit * T::of_integer(n)).as_code().min(n as u32)
 }
 
 /// `max|tanh w|` over the tensor, 0 if it is empty.
@@ -39,47 +36,38 @@ pub(super) fn max_tanh<T: Element, D: Dimension>(w: &ArrayView<'_, T, D>) -> T {
 /// `round(n (tanh w / 2M + 1/2))`; an all-zero tensor has `tanh w / M := 0`.
 pub(super) fn dorefa_code<T: Element>(w: T, max_tanh: T, bits: u32, rounding: Rounding) -> u32 {
     let half = T::of(0.5);
-    let unit = if max_tanh > T::zero() {
-        w.tanh() / (T::of(2.0) * max_tanh) + half
-    } else {
-        half
-    };
+    let unit = if max_tanh > T::zero() { w.tanh() / (T::of(2.0) * max_tanh) + half } else { half };
     unit_code(unit, bits, rounding)
 }
 
-/// The gradient of the latent weights `w` from the gradient `g` of the quantized ones. All-zero
+/// Turns the gradient `g` of the quantized weights into that of the latent ones, `w`. All-zero
 /// weights have none but with [`DorefaGradient::Identity`].
 pub(super) fn dorefa_backward<T: Element, D: Dimension>(
     gradient: DorefaGradient,
     w: &ArrayView<'_, T, D>,
-    g: &ArrayView<'_, T, D>,
-) -> Array<T, D> {
+    g: &mut Array<T, D>,
+) {
     if gradient == DorefaGradient::Identity {
-        return g.to_owned();
+        return;
     }
     let max = max_tanh(w);
     if max == T::zero() {
-        return Array::zeros(w.raw_dim());
+        return g.fill(T::zero());
     }
+    // d(t_i / M) = dt_i / M - t_i dM / M^2, and M moves with the weights that reach it.
     let slope = |t: T| T::one() - t * t;
-    let mut dw = Zip::from(w)
-        .and(g)
-        .map_collect(|&w, &g| g * slope(w.tanh()) / max);
-    if gradient == DorefaGradient::True {
-        // d(t_i / M) = dt_i / M - t_i dM / M^2, and M moves with the weights that reach it.
-        let is_max = |w: T| w.tanh().abs() == max;
+    let is_max = |w: T| w.tanh().abs() == max;
+    let pull = if gradient == DorefaGradient::True {
         let ties = w.iter().filter(|&&w| is_max(w)).count();
-        let pull: T = Zip::from(w)
-            .and(g)
-            .fold(T::zero(), |sum, &w, &g| sum + g * w.tanh());
-        let share = pull / (max * max * T::of_integer(ties as i64));
-        Zip::from(&mut dw).and(w).for_each(|dw, &w| {
-            if is_max(w) {
-                *dw -= share * w.signum() * slope(w.tanh());
-            }
-        });
-    }
-    dw
+        let pull: T = g.iter().zip(w).map(|(&g, &w)| g * w.tanh()).sum();
+        pull / (max * max * T::of_integer(ties as i64))
+    } else {
+        T::zero()
+    };
+    Zip::from(g).and(w).for_each(|g, &w| {
+        let pull = if is_max(w) { pull * w.signum() } else { T::zero() };
+        *g = (*g / max - pull) * slope(w.tanh());
+    });
 }
 
 #[cfg(test)]
@@ -94,12 +82,10 @@ mod tests {
         let g = array![0.7, -0.4, 1.1, 0.2];
         let loss = |w: &ndarray::Array1<f64>| {
             let max = max_tanh(&w.view());
-            w.iter()
-                .zip(&g)
-                .map(|(w, g)| g * w.tanh() / max)
-                .sum::<f64>()
+            w.iter().zip(&g).map(|(w, g)| g * w.tanh() / max).sum::<f64>()
         };
-        let dw = dorefa_backward(DorefaGradient::True, &w.view(), &g.view());
+        let mut dw = g.clone();
+        dorefa_backward(DorefaGradient::True, &w.view(), &mut dw);
         for i in 0..w.len() {
             let (mut up, mut down) = (w.clone(), w.clone());
             up[i] += 1e-6;

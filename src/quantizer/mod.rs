@@ -25,7 +25,7 @@ mod weight;
 pub use activation::ActivationQuantizer;
 pub use dorefa::DorefaGradient;
 pub use full_precision::FullPrecision;
-pub(crate) use sign::{filter_magnitudes, tensor_magnitude};
+pub(crate) use sign::{filter_magnitudes, finite_scale, tensor_magnitude};
 pub use ste::Ste;
 pub use ternary::TernaryThreshold;
 pub(crate) use weight::WeightCoder;
@@ -73,39 +73,19 @@ pub struct Levels {
 
 impl Levels {
     /// Codes 0 and 1 for -1 and +1.
-    pub(crate) const SIGN: Levels = Levels {
-        bits: 1,
-        step: 2,
-        offset: -1,
-        denominator: 1,
-    };
+    pub(crate) const SIGN: Levels = Levels { bits: 1, step: 2, offset: -1, denominator: 1 };
     /// Codes 0, 1, 2 for -1, 0, +1.
-    pub(crate) const TERNARY: Levels = Levels {
-        bits: 2,
-        step: 1,
-        offset: -1,
-        denominator: 1,
-    };
+    pub(crate) const TERNARY: Levels = Levels { bits: 2, step: 1, offset: -1, denominator: 1 };
 
     /// Codes `0..=n` for `0, 1/n, ..., 1`, where `n = 2^bits - 1`.
     pub(crate) fn unit(bits: u32) -> Levels {
-        Levels {
-            bits,
-            step: 1,
-            offset: 0,
-            denominator: max_code(bits),
-        }
+        Levels { bits, step: 1, offset: 0, denominator: max_code(bits) }
     }
 
     /// Codes `0..=n` for `-1, -1 + 2/n, ..., 1`, where `n = 2^bits - 1`.
     pub(crate) fn symmetric(bits: u32) -> Levels {
         let n = max_code(bits);
-        Levels {
-            bits,
-            step: 2,
-            offset: -n,
-            denominator: n,
-        }
+        Levels { bits, step: 2, offset: -n, denominator: n }
     }
 
     /// Bits a code takes.
@@ -154,11 +134,7 @@ fn check_bits(operand: Operand, bits: u32) -> Result<()> {
     if (1..=31).contains(&bits) {
         Ok(())
     } else {
-        Err(Error::BitWidth {
-            operand,
-            expected: "1 to 31",
-            bits,
-        })
+        Err(Error::BitWidth { operand, expected: "1 to 31", bits })
     }
 }
 
@@ -172,11 +148,7 @@ pub(crate) fn check_numbers<T: Element, D: Dimension>(
         Some(slice) => slice.iter().fold(false, |nan, x| nan | x.is_nan()),
         None => values.iter().any(|x| x.is_nan()),
     };
-    if nan {
-        Err(Error::NaN { operand })
-    } else {
-        Ok(())
-    }
+    if nan { Err(Error::NaN { operand }) } else { Ok(()) }
 }
 
 /// Refuses two tensors of different shapes.
@@ -188,10 +160,6 @@ pub(crate) fn check_same_shape(
     if expected == found {
         Ok(())
     } else {
-        Err(Error::Shape {
-            operand,
-            expected: expected.to_vec(),
-            found: found.to_vec(),
-        })
+        Err(Error::Shape { operand, expected: expected.to_vec(), found: found.to_vec() })
     }
 }

@@ -32,24 +32,17 @@ pub(crate) fn filter_magnitudes<T: Element, D: Dimension + ndarray::RemoveAxis>(
 ) -> Result<Vec<T>> {
     w.axis_iter(Axis(0))
         .enumerate()
-        .map(|(f, row)| finite(f, mean_magnitude(&row)))
+        .map(|(f, row)| finite_scale(Operand::Weight, f, mean_magnitude(&row)))
         .collect()
 }
 
 /// `mean|w|` of the tensor, as one scale.
 pub(crate) fn tensor_magnitude<T: Element, D: Dimension>(w: &ArrayView<'_, T, D>) -> Result<T> {
-    finite(0, mean_magnitude(w))
+    finite_scale(Operand::Weight, 0, mean_magnitude(w))
 }
 
-fn finite<T: Element>(index: usize, value: f64) -> Result<T> {
+/// A scale as a number of the operator's type, which must be able to hold it.
+pub(crate) fn finite_scale<T: Element>(operand: Operand, index: usize, value: f64) -> Result<T> {
     let scale = T::of(value);
-    if scale.is_finite() {
-        Ok(scale)
-    } else {
-        Err(Error::NonFiniteScale {
-            operand: Operand::Weight,
-            index,
-            value,
-        })
-    }
+    if scale.is_finite() { Ok(scale) } else { Err(Error::NonFiniteScale { operand, index, value }) }
 }

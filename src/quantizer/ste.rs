@@ -36,18 +36,12 @@ pub enum Ste {
 impl Ste {
     /// 1 where `|x| <= threshold`, else 0. BMXNet v1 has 0.5 at 1 bit; BMXNet-v2 and Larq have 1.
     pub fn clip(threshold: f64) -> Self {
-        Ste::Interval {
-            low: -threshold,
-            high: threshold,
-        }
+        Ste::Interval { low: -threshold, high: threshold }
     }
 
     /// 1 where `0 <= x <= 1`, else 0: the derivative of the clip in DoReFa's activations.
     pub fn unit() -> Self {
-        Ste::Interval {
-            low: 0.0,
-            high: 1.0,
-        }
+        Ste::Interval { low: 0.0, high: 1.0 }
     }
 
     /// The factor at `x`.
@@ -56,10 +50,9 @@ impl Ste {
         match *self {
             Ste::Identity => T::one(),
             Ste::Interval { low, high } => within(x >= T::of(low) && x <= T::of(high), T::one()),
-            Ste::ApproxSign { threshold } => within(
-                x.abs() <= T::of(threshold),
-                T::of(2.0) - T::of(2.0) * x.abs(),
-            ),
+            Ste::ApproxSign { threshold } => {
+                within(x.abs() <= T::of(threshold), T::of(2.0) - T::of(2.0) * x.abs())
+            }
             Ste::SwishSign { beta } => {
                 let beta = T::of(beta);
                 let bx = beta * x;
@@ -73,19 +66,12 @@ impl Ste {
 
     /// Refuses parameters that no factor can be computed from.
     pub(crate) fn validate(&self) -> Result<()> {
-        let refuse = |parameter, expected, value| {
-            Err(Error::Parameter {
-                parameter,
-                expected,
-                value,
-            })
-        };
+        let refuse =
+            |parameter, expected, value| Err(Error::Parameter { parameter, expected, value });
         match *self {
-            Ste::Interval { low, high } if low.is_nan() || high.is_nan() || low > high => refuse(
-                "STE interval",
-                "low <= high",
-                if low.is_nan() { low } else { high },
-            ),
+            Ste::Interval { low, high } if low.is_nan() || high.is_nan() || low > high => {
+                refuse("STE interval", "low <= high", if low.is_nan() { low } else { high })
+            }
             Ste::ApproxSign { threshold } if threshold.is_nan() || threshold < 0.0 => {
                 refuse("STE threshold", "a number of at least 0", threshold)
             }
@@ -104,13 +90,7 @@ mod tests {
 
     #[test]
     fn windows_are_closed() {
-        for ste in [
-            Ste::clip(0.5),
-            Ste::Interval {
-                low: -0.5,
-                high: 0.5,
-            },
-        ] {
+        for ste in [Ste::clip(0.5), Ste::Interval { low: -0.5, high: 0.5 }] {
             assert_eq!(ste.factor(0.5f32), 1.0);
             assert_eq!(ste.factor(-0.5f32), 1.0);
             assert_eq!(ste.factor(0.5000001f32), 0.0);

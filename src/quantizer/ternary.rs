@@ -1,6 +1,6 @@
 //! Ternary weights: -1, 0, +1.
 
-use crate::quantizer::sign::mean_magnitude;
+use crate::quantizer::sign::{finite_scale, mean_magnitude};
 use crate::{Element, Error, Operand, Result};
 use ndarray::{ArrayView, Dimension};
 
@@ -20,16 +20,7 @@ impl TernaryThreshold {
         match *self {
             TernaryThreshold::Fixed(t) => Ok(T::of(t)),
             TernaryThreshold::MeanMagnitude => {
-                let value = 0.7 * mean_magnitude(w);
-                if value.is_finite() {
-                    Ok(T::of(value))
-                } else {
-                    Err(Error::NonFiniteScale {
-                        operand: Operand::Weight,
-                        index: 0,
-                        value,
-                    })
-                }
+                finite_scale(Operand::Weight, 0, 0.7 * mean_magnitude(w))
             }
         }
     }

@@ -10,6 +10,7 @@ use crate::quantizer::{
     DorefaGradient, Levels, Rounding, Ste, TernaryThreshold, check_bits, check_numbers,
     check_same_shape,
 };
+use crate::views::zeros_array;
 use crate::{Element, Error, Operand, Result};
 use ndarray::{Array, ArrayView, Axis, Dimension, RemoveAxis, Zip};
 
@@ -53,11 +54,7 @@ enum Family {
 
 impl WeightQuantizer {
     fn new(family: Family) -> Self {
-        WeightQuantizer {
-            family,
-            rounding: Rounding::default(),
-            ste: Ste::default(),
-        }
+        WeightQuantizer { family, rounding: Rounding::default(), ste: Ste::default() }
     }
 
     /// 1 bit: `w >= 0 -> +1`, else `-1`.
@@ -98,10 +95,7 @@ impl WeightQuantizer {
     /// [`Error::BitWidth`](crate::Error::BitWidth) for any other width.
     pub fn dorefa(bits: u32) -> Result<Self> {
         check_bits(Operand::Weight, bits)?;
-        Ok(Self::new(Family::Dorefa {
-            bits,
-            gradient: DorefaGradient::default(),
-        }))
+        Ok(Self::new(Family::Dorefa { bits, gradient: DorefaGradient::default() }))
     }
 
     /// `bits` (1 to 31): `2 round(n (clip(w, -1, 1) + 1) / 2) / n - 1` with `n = 2^bits - 1`.
@@ -179,8 +173,9 @@ impl WeightQuantizer {
         &self,
         w: ArrayView<'_, T, D>,
     ) -> Result<Array<T, D>> {
+        let mut quantized = zeros_array(w.raw_dim(), "quantized weights")?;
         let coder = self.fit(&w)?;
-        let mut quantized = w.map(|&w| coder.value(w));
+        Zip::from(&mut quantized).and(&w).for_each(|q, &w| *q = coder.value(w));
         for (mut filter, &scale) in quantized.axis_iter_mut(Axis(0)).zip(&coder.magnitudes) {
             filter.map_inplace(|q| *q *= scale);
         }
@@ -196,8 +191,10 @@ impl WeightQuantizer {
         &self,
         w: ArrayView<'_, T, D>,
     ) -> Result<Array<u32, D>> {
+        let mut codes = zeros_array(w.raw_dim(), "weight codes")?;
         let coder = self.fit(&w)?;
-        Ok(w.map(|&w| coder.code(w)))
+        Zip::from(&mut codes).and(&w).for_each(|code, &w| *code = coder.code(w));
+        Ok(codes)
     }
 
     /// The gradient of the latent weights `w` from `dq`, the gradient of the quantized ones.
@@ -210,22 +207,24 @@ impl WeightQuantizer {
         dq: ArrayView<'_, T, D>,
         w: ArrayView<'_, T, D>,
     ) -> Result<Array<T, D>> {
-        self.check(&w)?;
         check_same_shape(Operand::OutputGradient, w.shape(), dq.shape())?;
+        let mut dw = zeros_array(w.raw_dim(), "weight gradient")?;
+        self.check(&w)?;
         check_numbers(Operand::OutputGradient, &dq)?;
-        self.chain(dq, w)
+        dw.assign(&dq);
+        self.chain(&mut dw, w)?;
+        Ok(dw)
     }
 
-    /// [`backward`](Self::backward) of operands that have been checked.
+    /// [`backward`](Self::backward) in place, of operands that have been checked.
     pub(crate) fn chain<T: Element, D: RemoveAxis>(
         &self,
-        dq: ArrayView<'_, T, D>,
+        dw: &mut Array<T, D>,
         w: ArrayView<'_, T, D>,
-    ) -> Result<Array<T, D>> {
-        let mut dw = match self.family {
-            Family::Dorefa { gradient, .. } => dorefa_backward(gradient, &w, &dq),
-            _ => dq.to_owned(),
-        };
+    ) -> Result<()> {
+        if let Family::Dorefa { gradient, .. } = self.family {
+            dorefa_backward(gradient, &w, dw);
+        }
         if self.family == Family::MagnitudeAwareSign {
             let scales = filter_magnitudes(&w)?;
             for (mut filter, scale) in dw.axis_iter_mut(Axis(0)).zip(scales) {
@@ -233,14 +232,12 @@ impl WeightQuantizer {
             }
         }
         if self.ste != Ste::Identity {
-            Zip::from(&mut dw)
-                .and(&w)
-                .for_each(|dw, &w| *dw *= self.ste.factor(w));
+            Zip::from(dw).and(&w).for_each(|dw, &w| *dw *= self.ste.factor(w));
         }
-        Ok(dw)
+        Ok(())
     }
 
-    fn validate(&self) -> Result<()> {
+    pub(crate) fn validate(&self) -> Result<()> {
         self.ste.validate()?;
         match self.family {
             Family::Ternary(threshold) => threshold.validate(),
@@ -277,11 +274,7 @@ impl WeightQuantizer {
             Family::Bwn => vec![tensor_magnitude(w)?; w.len_of(Axis(0))],
             _ => Vec::new(),
         };
-        Ok(WeightCoder {
-            quantizer: *self,
-            statistic,
-            magnitudes,
-        })
+        Ok(WeightCoder { quantizer: *self, statistic, magnitudes })
     }
 }
 
@@ -311,8 +304,6 @@ impl<T: Element> WeightCoder<T> {
     /// The quantized weight before its filter's scale.
     #[inline]
     pub(crate) fn value(&self, w: T) -> T {
-        self.quantizer
-            .levels()
-            .map_or(w, |levels| levels.value(self.code(w)))
+        self.quantizer.levels().map_or(w, |levels| levels.value(self.code(w)))
     }
 }
