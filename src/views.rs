@@ -37,6 +37,7 @@ pub(crate) fn lift_weights<S: RawData>(weights: ArrayBase<S, Ix2>) -> ArrayBase<
 }
 
 /// A tensor with one to three spatial axes.
+#[allow(unreachable_pub)] // Reached as the bound of `SpatialRank::Tensor`.
 pub trait Lift: Dimension {
     /// Adds the spatial axes that are missing, with length 1, before the others.
     fn lift<S: RawData>(tensor: ArrayBase<S, Self>) -> ArrayBase<S, Ix5>;
