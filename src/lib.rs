@@ -101,3 +101,8 @@ pub use quantizer::{
     WeightQuantizer,
 };
 pub use scratch::Scratch;
+
+/// Runs the README's example with the documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
