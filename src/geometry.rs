@@ -180,6 +180,9 @@ fn output_len(window: &Window, axis: usize, input: usize, kernel: usize) -> Resu
         .and_then(|len| len.checked_add(1))
         .filter(fits)
         .ok_or(too_large("dilated kernel"))?;
+    if padded_input == 0 && extent == 1 {
+        return Ok(0); // as many windows as pixels: the empty batch of a dense layer
+    }
     if extent > padded_input {
         return Err(Error::KernelTooLarge { axis: seen, kernel: extent, padded_input });
     }
