@@ -72,7 +72,7 @@ pub(crate) fn k_map<'a, T: Element>(
                 *sum += x.abs();
             }
         }
-        let share = T::of_integer((width * geometry.taps()) as i64);
+        let share = T::of_integer((width * geometry.taps()).max(1) as i64);
         let k = &mut k_map[image * positions * groups..][..positions * groups];
         for (position, k) in k.chunks_mut(groups).enumerate() {
             geometry.for_each_tap(position, |_, pixel| {
