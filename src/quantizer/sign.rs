@@ -1,6 +1,7 @@
 //! The 1-bit family: sign, Heaviside, and the magnitudes that scale a sign.
 
 use crate::quantizer::Levels;
+use crate::scratch::reserve;
 use crate::{Element, Error, Operand, Result};
 use ndarray::{ArrayView, Axis, Dimension};
 
@@ -30,10 +31,12 @@ pub(crate) fn mean_magnitude<T: Element, D: Dimension>(w: &ArrayView<'_, T, D>) 
 pub(crate) fn filter_magnitudes<T: Element, D: Dimension + ndarray::RemoveAxis>(
     w: &ArrayView<'_, T, D>,
 ) -> Result<Vec<T>> {
-    w.axis_iter(Axis(0))
-        .enumerate()
-        .map(|(f, row)| finite_scale(Operand::Weight, f, mean_magnitude(&row)))
-        .collect()
+    let mut magnitudes = Vec::new();
+    reserve(&mut magnitudes, w.len_of(Axis(0)), "filter scales")?;
+    for (f, filter) in w.axis_iter(Axis(0)).enumerate() {
+        magnitudes.push(finite_scale(Operand::Weight, f, mean_magnitude(&filter))?);
+    }
+    Ok(magnitudes)
 }
 
 /// `mean|w|` of the tensor, as one scale.

@@ -10,6 +10,7 @@ use crate::quantizer::{
     DorefaGradient, Levels, Rounding, Ste, TernaryThreshold, check_bits, check_numbers,
     check_same_shape,
 };
+use crate::scratch::zeros;
 use crate::views::zeros_array;
 use crate::{Element, Error, Operand, Result};
 use ndarray::{Array, ArrayView, Axis, Dimension, RemoveAxis, Zip};
@@ -271,7 +272,11 @@ impl WeightQuantizer {
         };
         let magnitudes = match self.family {
             Family::MagnitudeAwareSign => filter_magnitudes(w)?,
-            Family::Bwn => vec![tensor_magnitude(w)?; w.len_of(Axis(0))],
+            Family::Bwn => {
+                let mut magnitudes = zeros(w.len_of(Axis(0)), "filter scales")?;
+                magnitudes.fill(tensor_magnitude(w)?);
+                magnitudes
+            }
             _ => Vec::new(),
         };
         Ok(WeightCoder { quantizer: *self, statistic, magnitudes })
