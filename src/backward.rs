@@ -113,6 +113,9 @@ impl<T: Element> Products<'_, T> {
         let images = self.geometry.batch;
         let image_len = self.geometry.pixels() * self.geometry.channels;
         let mut d_lanes = zeros(self.lanes.len(), "input gradient")?;
+        if self.dots.is_empty() || self.geometry.row_len() == 0 {
+            return Ok((d_lanes, zeros(self.weights.len(), "weight gradient")?));
+        }
         let mut rest = &mut d_lanes[..];
         let mut parts = Vec::with_capacity(PARTS);
         for first in (0..images).step_by(images.div_ceil(PARTS).max(1)) {

@@ -14,6 +14,9 @@ pub(crate) fn gather<L: Copy>(
     row: &mut [L],
 ) {
     let width = geometry.group_channels();
+    if width == 0 {
+        return; // without channels a kernel may be longer than could ever be walked through
+    }
     geometry.for_each_tap(position, |tap, pixel| {
         let part = &mut row[tap * width..][..width];
         match pixel {

@@ -62,6 +62,9 @@ pub(crate) fn k_map<'a, T: Element>(
     let len = product(&[geometry.batch, positions, groups], "K-map")?;
     let k_map = take(k_map, len, "K-map")?;
     k_map.fill(T::zero());
+    if x.is_empty() {
+        return Ok(k_map); // windows see nothing but padding
+    }
 
     for (image, x) in x.outer_iter().enumerate() {
         let a = &mut magnitudes[image * pixels * groups..][..pixels * groups];
@@ -72,7 +75,7 @@ pub(crate) fn k_map<'a, T: Element>(
                 *sum += x.abs();
             }
         }
-        let share = T::of_integer((width * geometry.taps()).max(1) as i64);
+        let share = T::of_integer((width * geometry.taps()) as i64);
         let k = &mut k_map[image * positions * groups..][..positions * groups];
         for (position, k) in k.chunks_mut(groups).enumerate() {
             geometry.for_each_tap(position, |_, pixel| {
