@@ -1,0 +1,15 @@
+//! What holds for every operator, quantizer, shape, width, option, number type and memory layout.
+
+mod backward;
+mod case;
+mod forward;
+mod layer;
+mod layout;
+mod number;
+mod output;
+mod packed;
+mod purity;
+mod quantizers;
+#[path = "../reference/mod.rs"]
+mod reference;
+mod threads;

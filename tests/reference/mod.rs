@@ -1,0 +1,7 @@
+//! The operators once more, in naive `f64` loops: slow, and simple enough to be believed.
+
+mod convolution;
+mod quantizers;
+
+pub(crate) use convolution::Correlation;
+pub(crate) use quantizers::{Activation, Weight, mean_magnitude, round, ste_factor, ste_size};
