@@ -58,7 +58,7 @@ fn larq_weight(bits: u32) -> Result<WeightQuantizer> {
 
 impl QActivation {
     /// BMXNet v1's `QActivation` with `act_bit = bits`: at 1 bit the gradient passes where
-    /// `|x| <= 0.5`, at 2 to 31 bits everywhere; at 32 bits `x` is clipped to 0..1.
+    /// `|x| <= 0.5`, at all others everywhere; at 32 bits `x` is clipped to 0..1.
     ///
     /// # Errors
     /// [`Error::BitWidth`] for any other width.

@@ -13,7 +13,7 @@ pub enum FullPrecision {
     Relu,
     /// `clip(x, -1, 1)`.
     Clip,
-    /// `clip(x, 0, 1)`: BMXNet v1 at 32 bits.
+    /// `clip(x, 0, 1)`, with the gradient straight through: BMXNet v1 at 32 bits.
     UnitClip,
     /// `x` where `|x| <= 1`, else `0.1 x`: BMXNet-v2.
     LeakyClip,
@@ -37,15 +37,15 @@ impl FullPrecision {
         }
     }
 
-    /// Its derivative at `x`; clips count their ends as inside, ReLU has 0 at 0.
+    /// Its derivative at `x`, or what stands in for it; clips count their ends as inside, ReLU has
+    /// 0 at 0.
     pub fn derivative<T: Element>(&self, x: T) -> T {
         let (zero, one) = (T::zero(), T::one());
         let inside = |inside: bool, outside: T| if inside { one } else { outside };
         match self {
-            FullPrecision::Identity => one,
+            FullPrecision::Identity | FullPrecision::UnitClip => one,
             FullPrecision::Relu => inside(x > zero, zero),
             FullPrecision::Clip => inside(x.abs() <= one, zero),
-            FullPrecision::UnitClip => inside(x >= zero && x <= one, zero),
             FullPrecision::LeakyClip => inside(x.abs() <= one, T::of(0.1)),
             FullPrecision::ApproxSign if x.abs() <= one => T::of(2.0) - T::of(2.0) * x.abs(),
             FullPrecision::ApproxSign => zero,
