@@ -5,6 +5,7 @@
 
 use crate::scratch::product;
 use crate::{Error, Operand, Result};
+use std::ops::Range;
 
 /// What a convolution is configured with, along three spatial axes.
 #[derive(Clone, Copy, Debug)]
@@ -132,21 +133,47 @@ impl Geometry {
         position: usize,
         mut visit: impl FnMut(usize, Option<usize>),
     ) {
+        self.for_each_run(position, |taps, first| {
+            let start = taps.start;
+            taps.for_each(|tap| visit(tap, first.map(|pixel| pixel + tap - start)));
+        });
+    }
+
+    /// The same for runs of taps at once that see consecutive pixels, or only padding: `visit`
+    /// gets the first of these pixels. A run may be empty.
+    pub(crate) fn for_each_run(
+        &self,
+        position: usize,
+        mut visit: impl FnMut(Range<usize>, Option<usize>),
+    ) {
         let [_, out_h, out_w] = self.output;
         let at = [position / (out_h * out_w), position / out_w % out_h, position % out_w];
         let [kernel_d, kernel_h, kernel_w] = self.kernel;
         let [_, input_h, input_w] = self.input;
-        let mut tap = 0;
+        let dilation = self.window.dilation[2];
+        let (left, begin) = (self.window.padding[2][0], at[2] * self.window.stride[2]);
+        // Taps of a line that see this side of a padded index.
+        let before = |end: usize| end.saturating_sub(begin).div_ceil(dilation).min(kernel_w);
+        let inside = before(left)..before(left + input_w);
+        let run_len = if dilation == 1 { inside.len().max(1) } else { 1 };
+        let mut line = 0;
         for kd in 0..kernel_d {
             let d = self.source(0, at[0], kd);
             for kh in 0..kernel_h {
                 let h = self.source(1, at[1], kh);
-                let line = d.zip(h).map(|(d, h)| (d * input_h + h) * input_w);
-                for kw in 0..kernel_w {
-                    let w = self.source(2, at[2], kw);
-                    visit(tap, line.zip(w).map(|(line, w)| line + w));
-                    tap += 1;
+                match d.zip(h) {
+                    None => visit(line..line + kernel_w, None),
+                    Some((d, h)) => {
+                        let pixels = (d * input_h + h) * input_w;
+                        visit(line..line + inside.start, None);
+                        for kw in inside.clone().step_by(run_len) {
+                            let pixel = pixels + begin + kw * dilation - left;
+                            visit(line + kw..line + kw + run_len, Some(pixel));
+                        }
+                        visit(line + inside.end..line + kernel_w, None);
+                    }
                 }
+                line += kernel_w;
             }
         }
     }

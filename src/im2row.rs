@@ -17,14 +17,18 @@ pub(crate) fn gather<L: Copy>(
     if width == 0 {
         return; // without channels a kernel may be longer than could ever be walked through
     }
-    geometry.for_each_tap(position, |tap, pixel| {
-        let part = &mut row[tap * width..][..width];
-        match pixel {
-            Some(pixel) => {
-                let start = pixel * geometry.channels + group * width;
-                part.copy_from_slice(&image[start..start + width]);
-            }
-            None => part.fill(pad),
+    geometry.for_each_run(position, |taps, first| {
+        let part = &mut row[taps.start * width..taps.end * width];
+        let Some(first) = first else {
+            return part.fill(pad);
+        };
+        let pixels = &image[first * geometry.channels..];
+        if geometry.groups() == 1 {
+            return part.copy_from_slice(&pixels[..part.len()]);
+        }
+        let pixels = pixels.chunks(geometry.channels);
+        for (part, pixel) in part.chunks_mut(width).zip(pixels) {
+            part.copy_from_slice(&pixel[group * width..][..width]);
         }
     });
 }
@@ -38,13 +42,21 @@ pub(crate) fn scatter_add<T: Copy + std::ops::AddAssign>(
     image: &mut [T],
 ) {
     let width = geometry.group_channels();
-    geometry.for_each_tap(position, |tap, pixel| {
-        if let Some(pixel) = pixel {
-            let start = pixel * geometry.channels + group * width;
-            let part = &row[tap * width..][..width];
-            for (sum, &value) in image[start..start + width].iter_mut().zip(part) {
+    geometry.for_each_run(position, |taps, first| {
+        let Some(first) = first else { return };
+        let row = &row[taps.start * width..taps.end * width];
+        let pixels = &mut image[first * geometry.channels..];
+        let add = |pixels: &mut [T], row: &[T]| {
+            for (sum, &value) in pixels.iter_mut().zip(row) {
                 *sum += value;
             }
+        };
+        if geometry.groups() == 1 {
+            return add(pixels, row);
+        }
+        let pixels = pixels.chunks_mut(geometry.channels.max(1));
+        for (part, pixel) in row.chunks(width.max(1)).zip(pixels) {
+            add(&mut pixel[group * width..], part);
         }
     });
 }
