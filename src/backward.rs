@@ -54,8 +54,7 @@ pub(crate) fn backward<T: Element>(
     check_numbers(Operand::OutputGradient, &dy)?;
     dot_gradients(task, dy, x, &mut dots)?;
     quantize_lanes(&x, &mut lanes, |x| task.activation.value(x));
-    let quantized = weights.quantized_rows()?;
-    let mut scaled = quantized.clone();
+    let mut scaled = weights.quantized_rows()?;
     scale_filters(&mut scaled, weights.scales());
     let products = Products {
         geometry: &task.geometry,
@@ -67,7 +66,7 @@ pub(crate) fn backward<T: Element>(
     let (d_lanes, d_weights) = products.compute()?;
     Ok(Gradients {
         input: input_gradient(task, &d_lanes, x)?,
-        weight: weight_gradient(scale_gradient, weights, &quantized, d_weights, w)?,
+        weight: weight_gradient(scale_gradient, weights, d_weights, w)?,
         bias: bias_gradient(dy),
     })
 }
@@ -128,7 +127,11 @@ impl<T: Element> Products<'_, T> {
             .into_par_iter()
             .map(|(images, d_lanes)| self.compute_images(images, d_lanes))
             .collect::<Result<Vec<_>>>()?;
-        let mut d_weights = zeros(self.weights.len(), "weight gradient")?;
+        let mut parts = parts.into_iter();
+        let mut d_weights = match parts.next() {
+            Some(first) => first,
+            None => zeros(self.weights.len(), "weight gradient")?,
+        };
         for part in parts {
             for (sum, value) in d_weights.iter_mut().zip(part) {
                 *sum += value;
@@ -219,33 +222,22 @@ fn input_gradient<T: Element>(
 fn weight_gradient<T: Element>(
     scale_gradient: ScaleGradient,
     weights: &PackedWeights<T>,
-    quantized: &[T],
     mut d_weights: Vec<T>,
     w: ArrayView5<'_, T>,
 ) -> Result<Array5<T>> {
-    let filters = weights.filters();
-    let row_len = weights.row_len();
-    // The gradient of each filter's scale is what its dots contribute: Σ q dq.
-    let d_scale = |f: usize| -> T {
-        let row = f * row_len..(f + 1) * row_len;
-        quantized[row.clone()].iter().zip(&d_weights[row]).map(|(&q, &dq)| q * dq).sum()
-    };
-    // Each weight's share of it: the scale is a mean of |w| over so many of them.
-    let shares: Vec<T> = match (scale_gradient, weights.scaling()) {
-        (ScaleGradient::Flow, Scaling::PerFilter) => {
-            (0..filters).map(|f| d_scale(f) / T::of_integer(row_len as i64)).collect()
-        }
-        (ScaleGradient::Flow, Scaling::PerTensor) => {
-            let all: T = (0..filters).map(d_scale).sum();
-            vec![all / T::of_integer(weights.len() as i64); filters]
-        }
-        _ => Vec::new(),
+    let shares = match scale_gradient {
+        ScaleGradient::Stopped => Vec::new(),
+        ScaleGradient::Flow => scale_shares(weights, &d_weights)?,
     };
     scale_filters(&mut d_weights, weights.scales());
     let [f, c, kd, kh, kw] = weights.dims();
-    let dq = view5([f, kd, kh, kw, c], &d_weights).permuted_axes([0, 4, 1, 2, 3]);
-    let mut dw = zeros_array(w.raw_dim(), "weight gradient")?;
-    dw.assign(&dq);
+    let dq = Array5::from_shape_vec([f, kd, kh, kw, c], d_weights).expect("sizes agree");
+    let mut dw = dq.permuted_axes([0, 4, 1, 2, 3]);
+    if !dw.is_standard_layout() {
+        let mut standard = zeros_array(w.raw_dim(), "weight gradient")?;
+        standard.assign(&dw);
+        dw = standard;
+    }
     weights.quantizer().chain(&mut dw, w)?;
     for ((mut dw, w), &share) in dw.outer_iter_mut().zip(w.outer_iter()).zip(&shares) {
         Zip::from(&mut dw).and(w).for_each(|dw, &w| {
@@ -255,6 +247,28 @@ fn weight_gradient<T: Element>(
         });
     }
     Ok(dw)
+}
+
+/// What each weight of a filter receives through its scale, which is a mean of |w|; nothing if
+/// scales are no means.
+fn scale_shares<T: Element>(weights: &PackedWeights<T>, d_weights: &[T]) -> Result<Vec<T>> {
+    let (filters, row_len) = (weights.filters(), weights.row_len());
+    let quantized = weights.quantized_rows()?;
+    // The gradient of each filter's scale is what its dots contribute: Σ q dq.
+    let d_scale = |f: usize| -> T {
+        let row = f * row_len..(f + 1) * row_len;
+        quantized[row.clone()].iter().zip(&d_weights[row]).map(|(&q, &dq)| q * dq).sum()
+    };
+    Ok(match weights.scaling() {
+        Scaling::PerFilter => {
+            (0..filters).map(|f| d_scale(f) / T::of_integer(row_len as i64)).collect()
+        }
+        Scaling::PerTensor => {
+            let all: T = (0..filters).map(d_scale).sum();
+            vec![all / T::of_integer(weights.len() as i64); filters]
+        }
+        _ => Vec::new(),
+    })
 }
 
 /// The sum of `dy` over images and positions.
