@@ -135,7 +135,8 @@ impl Activation {
         match *self {
             Activation::Float(FullPrecision::Relu) => f64::from(x > 0.0),
             Activation::Float(FullPrecision::Clip) => f64::from(within),
-            Activation::Float(FullPrecision::UnitClip) => f64::from((0.0..=1.0).contains(&x)),
+            // BMXNet v1's backward has no clip.
+            Activation::Float(FullPrecision::UnitClip) => 1.0,
             Activation::Float(FullPrecision::LeakyClip) => {
                 if within {
                     1.0
