@@ -20,6 +20,10 @@ use crate::geometry::Geometry;
 use crate::options::{OutputForm, PadValue};
 use crate::quantizer::Levels;
 use ndarray::ArrayViewMut1;
+use std::ops::{Add, Mul, Shr};
+
+/// Length of rows from which on the sums of bits no longer fit into `i32` with their factors.
+pub(crate) const LONG_ROW: usize = 1 << 26;
 
 /// What a kernel sums over a row and a filter.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -134,57 +138,104 @@ impl<T: Element> Epilogue<'_, T> {
     }
 
     /// Writes the outputs of one position from its integer sums, which are used up.
-    pub(crate) fn finish_integers(
+    #[inline(always)]
+    pub(crate) fn finish_integers<I: Integer>(
         &self,
         row: &Row<'_, T>,
-        sums: &mut [i64],
-        out: ArrayViewMut1<'_, T>,
+        sums: &mut [I],
+        mut out: ArrayViewMut1<'_, T>,
     ) {
         let numerator = &self.numerator;
-        let row_addend = numerator.row * row.code_sum;
-        for (sum, addend) in sums.iter_mut().zip(&self.addends[row.first..]) {
-            *sum = numerator.product * *sum + row_addend + addend;
+        let product = I::of(numerator.product);
+        let row_addend = I::of(numerator.row * row.code_sum);
+        let sums = &mut sums[..out.len()];
+        for (sum, &addend) in sums.iter_mut().zip(&self.addends[row.first..]) {
+            *sum = product * *sum + (row_addend + I::of(addend));
         }
         if !self.pad_addends.is_empty() {
             row.geometry.for_each_tap(row.position, |tap, pixel| {
                 if pixel.is_none() {
                     let addends = &self.pad_addends[tap * self.addends.len() + row.first..];
-                    for (sum, addend) in sums.iter_mut().zip(addends) {
-                        *sum += addend;
+                    for (sum, &addend) in sums.iter_mut().zip(addends) {
+                        *sum = *sum + I::of(addend);
                     }
                 }
             });
         }
         // Twice a numerator is even, so nothing is lost.
-        let denominator = T::of_integer(numerator.denominator);
-        let numbers = sums.iter().map(|&sum| T::of_integer(sum / 2) / denominator);
-        self.scale(row, numbers, out);
+        zip(&mut out, sums, |out, sum| *out = T::of_integer((sum >> 1).into()));
+        if numerator.denominator != 1 {
+            let denominator = T::of_integer(numerator.denominator);
+            each(&mut out, |out| *out /= denominator);
+        }
+        self.scale(row, out);
     }
 
     /// Writes the outputs of one position from its dot products.
-    pub(crate) fn finish_floats(&self, row: &Row<'_, T>, dots: &[T], out: ArrayViewMut1<'_, T>) {
-        let dots = dots.iter().copied();
+    #[inline(always)]
+    pub(crate) fn finish_floats(
+        &self,
+        row: &Row<'_, T>,
+        dots: &[T],
+        mut out: ArrayViewMut1<'_, T>,
+    ) {
         match self.form {
-            OutputForm::Dot => self.scale(row, dots, out),
+            OutputForm::Dot => zip(&mut out, dots, |out, dot| *out = dot),
             OutputForm::Offset { .. } => {
                 let len = T::of_integer(self.row_len as i64);
-                self.scale(row, dots.map(|dot| (len + dot) / T::of(2.0)), out);
+                zip(&mut out, dots, |out, dot| *out = (len + dot) / T::of(2.0));
             }
         }
+        self.scale(row, out);
     }
 
-    fn scale(&self, row: &Row<'_, T>, numbers: impl Iterator<Item = T>, out: ArrayViewMut1<'_, T>) {
-        let has_factors = !self.factors.is_empty();
-        let has_bias = !self.bias.is_empty();
-        for (f, (out, mut number)) in (row.first..).zip(out.into_iter().zip(numbers)) {
-            if has_factors {
-                number *= self.factors[f];
-            }
-            number *= row.k;
-            if has_bias {
-                number += self.bias[f];
-            }
-            *out = number;
+    #[inline(always)]
+    fn scale(&self, row: &Row<'_, T>, mut out: ArrayViewMut1<'_, T>) {
+        if !self.factors.is_empty() {
+            zip(&mut out, &self.factors[row.first..], |out, factor| *out *= factor);
         }
+        if row.k != T::one() {
+            each(&mut out, |out| *out *= row.k);
+        }
+        if !self.bias.is_empty() {
+            zip(&mut out, &self.bias[row.first..], |out, bias| *out += bias);
+        }
+    }
+}
+
+/// What integer sums are held in.
+pub(crate) trait Integer:
+    Copy + Add<Output = Self> + Mul<Output = Self> + Shr<u32, Output = Self> + Into<i64>
+{
+    /// A value that is known to fit.
+    fn of(value: i64) -> Self;
+}
+
+impl Integer for i32 {
+    fn of(value: i64) -> Self {
+        value as i32
+    }
+}
+
+impl Integer for i64 {
+    fn of(value: i64) -> Self {
+        value
+    }
+}
+
+/// Visits the outputs with one value each. Slices apart, so that their loop is vectorized.
+#[inline(always)]
+fn zip<T, V: Copy>(out: &mut ArrayViewMut1<'_, T>, values: &[V], f: impl Fn(&mut T, V)) {
+    match out.as_slice_mut() {
+        Some(out) => out.iter_mut().zip(values).for_each(|(out, &value)| f(out, value)),
+        None => out.iter_mut().zip(values).for_each(|(out, &value)| f(out, value)),
+    }
+}
+
+#[inline(always)]
+fn each<T>(out: &mut ArrayViewMut1<'_, T>, f: impl Fn(&mut T)) {
+    match out.as_slice_mut() {
+        Some(out) => out.iter_mut().for_each(f),
+        None => out.iter_mut().for_each(f),
     }
 }

@@ -2,33 +2,57 @@
 
 use crate::Element;
 use crate::epilogue::{Epilogue, Row};
+use crate::geometry::Geometry;
+use crate::im2row::gather;
 use crate::kernel;
-use crate::pack::pack_bits;
 use ndarray::linalg::general_mat_mul;
 use ndarray::{ArrayView2, ArrayViewMut1, ArrayViewMut2};
 
 /// Rows to be multiplied with the filters of a group.
 pub(crate) struct Tile<'a, L> {
-    /// `[row][row_len]`.
+    /// `[row][row_lanes]`.
     pub(crate) rows: &'a [L],
     pub(crate) count: usize,
-    pub(crate) row_len: usize,
+    pub(crate) row_lanes: usize,
     /// The first filter of the group.
     pub(crate) first: usize,
     /// How many filters the group has.
     pub(crate) filters: usize,
-    /// Room for one row in bits.
-    pub(crate) words: &'a mut [u64],
 }
 
-/// One kind of arithmetic: what rows are made of, and how they meet the weights.
+/// One kind of arithmetic: what activations are held in, and how they meet the weights.
 pub(crate) trait Product<T: Element>: Sync {
-    /// A quantized activation.
+    /// What quantized activations are held in: one each, or the bits of many.
     type Lane: Copy + Default + Send + Sync;
     /// What products are summed in.
     type Sum: Copy + Default + Send;
 
-    /// `sums[row][filter]`, over the rows of the tile and the filters of its group.
+    /// Lanes of a pixel.
+    fn pixel_lanes(&self, geometry: &Geometry) -> usize {
+        geometry.channels
+    }
+
+    /// Lanes of a window.
+    fn row_lanes(&self, geometry: &Geometry) -> usize {
+        geometry.row_len()
+    }
+
+    /// Sums of a row with so many filters.
+    fn sums_per_row(&self, filters: usize) -> usize {
+        filters
+    }
+
+    /// Writes the window of an output position into `row`.
+    fn gather(
+        &self,
+        geometry: &Geometry,
+        image: &[Self::Lane],
+        group: usize,
+        position: usize,
+        row: &mut [Self::Lane],
+    );
+
+    /// Sums products over each row of the tile and each filter of its group.
     fn multiply(&self, tile: Tile<'_, Self::Lane>, sums: &mut [Self::Sum]);
 
     /// The sum of the codes of a row.
@@ -43,39 +67,31 @@ pub(crate) trait Product<T: Element>: Sync {
     );
 }
 
-/// Exact arithmetic on codes of up to 8 bits.
-pub(crate) enum Integers<'a> {
-    /// 1-bit activations and weights: XNOR and popcount.
-    Bits(&'a [u64]),
-    /// Products of bytes.
-    Bytes(&'a [u8]),
+/// Exact products of codes of up to 8 bits.
+pub(crate) struct Bytes<'a> {
+    /// `[filter][tap][channel]`.
+    pub(crate) weights: &'a [u8],
+    /// The code of a padded position.
+    pub(crate) pad: u8,
 }
 
-impl<T: Element> Product<T> for Integers<'_> {
+impl<T: Element> Product<T> for Bytes<'_> {
     type Lane = u8;
     type Sum = i64;
 
+    #[inline(always)]
+    fn gather(&self, g: &Geometry, image: &[u8], group: usize, position: usize, row: &mut [u8]) {
+        gather(g, image, self.pad, group, position, row);
+    }
+
+    #[inline(always)]
     fn multiply(&self, tile: Tile<'_, u8>, sums: &mut [i64]) {
-        let Tile { rows, count, row_len, first, filters, words } = tile;
-        let row_words = row_len.div_ceil(64);
+        let Tile { rows, count, row_lanes, first, filters } = tile;
         for i in 0..count {
-            let row = &rows[i * row_len..][..row_len];
-            let sums = &mut sums[i * filters..][..filters];
-            match self {
-                Integers::Bits(weights) => {
-                    let row_bits = &mut words[..row_words];
-                    pack_bits(row, row_bits);
-                    for (f, sum) in sums.iter_mut().enumerate() {
-                        let filter = &weights[(first + f) * row_words..][..row_words];
-                        *sum = kernel::xor_popcount(row_bits, filter) as i64;
-                    }
-                }
-                Integers::Bytes(weights) => {
-                    for (f, sum) in sums.iter_mut().enumerate() {
-                        let filter = &weights[(first + f) * row_len..][..row_len];
-                        *sum = kernel::dot_bytes(row, filter) as i64;
-                    }
-                }
+            let row = &rows[i * row_lanes..][..row_lanes];
+            for (f, sum) in sums[i * filters..][..filters].iter_mut().enumerate() {
+                let filter = &self.weights[(first + f) * row_lanes..][..row_lanes];
+                *sum = kernel::dot_bytes(row, filter) as i64;
             }
         }
     }
@@ -84,6 +100,7 @@ impl<T: Element> Product<T> for Integers<'_> {
         row.iter().map(|&code| i64::from(code)).sum()
     }
 
+    #[inline(always)]
     fn finish(
         epilogue: &Epilogue<'_, T>,
         row: &Row<'_, T>,
@@ -95,17 +112,28 @@ impl<T: Element> Product<T> for Integers<'_> {
 }
 
 /// Anything wider: floats, by the matrix product of `ndarray`.
-pub(crate) struct Floats<'a, T>(pub(crate) &'a [T]);
+pub(crate) struct Floats<'a, T> {
+    /// `[filter][tap][channel]`.
+    pub(crate) weights: &'a [T],
+    /// What a padded position holds.
+    pub(crate) pad: T,
+}
 
 impl<T: Element> Product<T> for Floats<'_, T> {
     type Lane = T;
     type Sum = T;
 
+    #[inline(always)]
+    fn gather(&self, g: &Geometry, image: &[T], group: usize, position: usize, row: &mut [T]) {
+        gather(g, image, self.pad, group, position, row);
+    }
+
+    #[inline(always)]
     fn multiply(&self, tile: Tile<'_, T>, sums: &mut [T]) {
-        let Tile { rows, count, row_len, first, filters, .. } = tile;
-        let weights = matrix(filters, row_len, &self.0[first * row_len..]);
+        let Tile { rows, count, row_lanes, first, filters } = tile;
+        let weights = matrix(filters, row_lanes, &self.weights[first * row_lanes..]);
         let mut sums = matrix_mut(count, filters, sums);
-        let rows = matrix(count, row_len, rows);
+        let rows = matrix(count, row_lanes, rows);
         general_mat_mul(T::one(), &rows, &weights.reversed_axes(), T::zero(), &mut sums);
     }
 
@@ -113,6 +141,7 @@ impl<T: Element> Product<T> for Floats<'_, T> {
         0
     }
 
+    #[inline(always)]
     fn finish(
         epilogue: &Epilogue<'_, T>,
         row: &Row<'_, T>,

@@ -64,10 +64,15 @@
 //! - A zero of either sign has the sign +1. A NaN is an [`Error`], infinities are numbers.
 //! - Bad input gives a typed [`Error`], and no panic.
 //!
-//! Work is shared among the threads of the current `rayon` pool.
+//! # Speed
+//!
+//! Kernels are chosen at run time for the CPU ([`Isa`]); the environment variable `QNN_ISA`
+//! (`portable`, `avx2`, `neon`) or [`force_isa`] chooses others, for tests and measurements. Work is
+//! shared among the threads of the current `rayon` pool.
 
 mod activation;
 mod backward;
+mod bits;
 mod convolution;
 mod element;
 mod epilogue;
@@ -94,6 +99,7 @@ pub use convolution::{QConvolution, Rank, SpatialRank, Tensor};
 pub use element::Element;
 pub use error::{Error, Operand, Result};
 pub use fully_connected::QFullyConnected;
+pub use kernel::{Isa, force_isa};
 pub use options::{InputScaling, OutputForm, PadValue, ScaleGradient, Scaling};
 pub use pack::PackedWeights;
 pub use quantizer::{

@@ -1,11 +1,13 @@
 //! Latent weights to codes: quantized once, kept at their width.
 
+use crate::kernel::{PANEL, chain_words, unchained};
 use crate::options::Scaling;
 use crate::quantizer::{Levels, WeightCoder, filter_magnitudes, finite_scale, tensor_magnitude};
-use crate::scratch::{product, reserve, zeros};
+use crate::scratch::{product, reserve, take, zeros};
 use crate::views::{view5, zeros_array};
 use crate::{Element, Error, Operand, Result, WeightQuantizer};
 use ndarray::{ArrayD, ArrayView5, IxDyn};
+use std::ops::Range;
 
 /// Weights of an operator, quantized once: one bit a weight at 1 bit, one byte a code at 2 to 8
 /// bits, quantized floats above that.
@@ -37,8 +39,9 @@ pub struct PackedWeights<T> {
     spatial_dims: usize,
     /// (F, C / groups, KD, KH, KW).
     shape: [usize; 5],
-    /// One of these three holds the weights, filter by filter, a filter as a row of `im2row`.
-    words: Vec<u64>,
+    /// One of these three holds the weights, each filter as a row of `im2row`: chained bits in
+    /// panels (see `kernel`), bytes, or numbers.
+    words: Vec<u32>,
     bytes: Vec<u8>,
     values: Vec<T>,
     /// The sum of the codes of each filter.
@@ -71,8 +74,8 @@ impl<T> Default for PackedWeights<T> {
 
 /// How the codes of packed weights lie in memory.
 pub(crate) enum Codes<'a, T> {
-    /// Bits, the first weight lowest; each filter starts a new word, and unused bits are 0.
-    Bits(&'a [u64]),
+    /// Chained bits in panels of filters, as the kernels want them.
+    Panels(&'a [u32]),
     /// One byte a code.
     Bytes(&'a [u8]),
     /// Quantized numbers, without their filter's scale.
@@ -106,7 +109,8 @@ impl<T: Element> PackedWeights<T> {
         let levels = self.levels();
         match levels {
             Some(levels) if levels.bits() == 1 => {
-                reserve(&mut self.words, filters * row_len.div_ceil(64), what)?;
+                let words = product(&[filters, chain_words(row_len)], what)?;
+                take(&mut self.words, words, what)?;
             }
             Some(_) => reserve(&mut self.bytes, filters * row_len, what)?,
             None => reserve(&mut self.values, filters * row_len, what)?,
@@ -114,11 +118,15 @@ impl<T: Element> PackedWeights<T> {
 
         let coder = quantizer.fit(&w)?;
         // Channels last: the order of a row of im2row.
-        for row in w.permuted_axes([0, 2, 3, 4, 1]).outer_iter() {
+        for (filter, row) in w.permuted_axes([0, 2, 3, 4, 1]).outer_iter().enumerate() {
             match levels {
                 Some(levels) if levels.bits() == 1 => {
-                    let bits = row.iter().map(|&w| coder.code(w) == 1);
-                    self.sums.push(append_bits(bits, &mut self.words));
+                    let codes = row.iter().map(|&w| coder.code(w));
+                    let panel = self.panel(filter / PANEL);
+                    let words = &mut self.words[panel.words];
+                    // A filter without weights has no words.
+                    let words = words.get_mut(filter % PANEL..).unwrap_or_default();
+                    self.sums.push(interleave(codes, words, panel.filters));
                 }
                 Some(_) => {
                     let start = self.bytes.len();
@@ -158,7 +166,7 @@ impl<T: Element> PackedWeights<T> {
 
     pub(crate) fn codes(&self) -> Codes<'_, T> {
         match self.levels() {
-            Some(levels) if levels.bits() == 1 => Codes::Bits(&self.words),
+            Some(levels) if levels.bits() == 1 => Codes::Panels(&self.words),
             Some(_) => Codes::Bytes(&self.bytes),
             None => Codes::Values(&self.values),
         }
@@ -201,13 +209,35 @@ impl<T: Element> PackedWeights<T> {
         &self.scales
     }
 
+    /// Where a panel lies. The last one has no more filters than there are.
+    fn panel(&self, index: usize) -> Panel {
+        let row_words = chain_words(self.row_len());
+        let (first, end) = (index * PANEL, self.filters().min((index + 1) * PANEL));
+        Panel { words: first * row_words..end * row_words, filters: end - first }
+    }
+
+    /// Fills the last panel up to as many filters as the kernels want, if it has fewer.
+    pub(crate) fn fill_last_panel(&self, full: &mut Vec<u32>) -> Result<()> {
+        full.clear();
+        let panel = self.panel(self.filters() / PANEL);
+        if panel.filters > 0 {
+            let words = &self.words[panel.words];
+            let full = take(full, chain_words(self.row_len()) * PANEL, "weight panel")?;
+            for (full, words) in full.chunks_mut(PANEL).zip(words.chunks(panel.filters)) {
+                full[..panel.filters].copy_from_slice(words);
+            }
+        }
+        Ok(())
+    }
+
     /// The code of a weight of a filter; 0 for those that are held as numbers.
     #[inline]
     fn code(&self, filter: usize, i: usize) -> u32 {
         match self.codes() {
-            Codes::Bits(words) => {
-                let row = &words[filter * self.row_len().div_ceil(64)..];
-                (row[i / 64] >> (i % 64) & 1) as u32
+            Codes::Panels(words) => {
+                let panel = self.panel(filter / PANEL);
+                let words = &words[panel.words];
+                unchained(i / 32, |i| words[i * panel.filters + filter % PANEL]) >> (i % 32) & 1
             }
             Codes::Bytes(bytes) => bytes[filter * self.row_len() + i].into(),
             Codes::Values(_) => 0,
@@ -285,14 +315,15 @@ impl<T: Element> PackedWeights<T> {
     /// The bits of a filter at 1 bit, else `None`: bit `i` (lowest first) of word `j` is the code
     /// of weight `64 j + i`, where weights run over the kernel, and over the channels at each
     /// kernel position; for a dense layer, over its inputs.
-    pub fn words(&self, filter: usize) -> Option<&[u64]> {
-        let row_words = self.row_len().div_ceil(64);
-        match self.codes() {
-            Codes::Bits(words) if filter < self.filters() => {
-                Some(&words[filter * row_words..][..row_words])
+    pub fn words(&self, filter: usize) -> Option<Vec<u64>> {
+        let bits = self.levels().filter(|levels| levels.bits() == 1);
+        bits.filter(|_| filter < self.filters()).map(|_| {
+            let mut words = vec![0; self.row_len().div_ceil(64)];
+            for i in 0..self.row_len() {
+                words[i / 64] |= u64::from(self.code(filter, i)) << (i % 64);
             }
-            _ => None,
-        }
+            words
+        })
     }
 
     /// The quantized weights in the shape of the latent ones, with the quantizer's scale but
@@ -313,28 +344,25 @@ impl<T: Element> PackedWeights<T> {
     }
 }
 
-/// Appends bits to words, the first bit lowest, and returns how many are set. The last word is
-/// filled up with zeros.
-fn append_bits(bits: impl Iterator<Item = bool>, words: &mut Vec<u64>) -> i64 {
-    let (mut word, mut filled, mut ones) = (0u64, 0, 0);
-    for bit in bits {
-        word |= u64::from(bit) << filled;
-        ones += i64::from(bit);
-        filled += 1;
-        if filled == 64 {
-            words.push(word);
-            (word, filled) = (0, 0);
-        }
-    }
-    if filled > 0 {
-        words.push(word);
-    }
-    ones
+/// A panel of 1-bit weights in memory.
+struct Panel {
+    words: Range<usize>,
+    filters: usize,
 }
 
-/// Packs 1-bit codes, held in bytes, into words, the first lowest.
-pub(crate) fn pack_bits(codes: &[u8], words: &mut [u64]) {
-    for (codes, word) in codes.chunks(64).zip(words) {
-        *word = codes.iter().rev().fold(0, |word, &code| word << 1 | u64::from(code));
+/// Chains 1-bit codes, the first lowest, and spreads them over every `step`th word of zeroed
+/// ones. Returns the sum of the codes.
+fn interleave(codes: impl Iterator<Item = u32>, words: &mut [u32], step: usize) -> i64 {
+    let mut sum = 0;
+    for (i, code) in codes.enumerate() {
+        words[i / 32 * step] |= code << (i % 32);
+        sum += i64::from(code);
     }
+    let mut parity = 0;
+    for pair in words.chunks_mut(2 * step) {
+        let first = pair[0];
+        parity ^= first ^ pair[step];
+        (pair[0], pair[step]) = (parity, first);
+    }
+    sum
 }

@@ -11,23 +11,33 @@ pub struct Scratch {
     pub(crate) f64: Floats<f64>,
 }
 
-/// Buffers of the exact integer path.
+/// Buffers of the exact integer paths.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Integers {
-    /// Codes of the activations, `[image][pixel][channel]`.
-    pub(crate) lanes: Vec<u8>,
-    /// Windows of a tile.
-    pub(crate) rows: Vec<u8>,
-    /// The same in bits.
-    pub(crate) words: Vec<u64>,
+    /// Activations in bits, `[image][pixel][group][word]`.
+    pub(crate) bits: Vec<u32>,
+    /// Windows of a tile in bits, and the counts of their differing bits.
+    pub(crate) bit_rows: Vec<u32>,
+    pub(crate) bit_sums: Vec<i32>,
+    /// The last panel of the weights, filled up.
+    pub(crate) last_panel: Vec<u32>,
+    /// Codes of activations, `[image][pixel][channel]`.
+    pub(crate) bytes: Vec<u8>,
+    /// Windows of a tile as codes, and the sums of their products.
+    pub(crate) byte_rows: Vec<u8>,
+    pub(crate) byte_sums: Vec<i64>,
     /// Codes of the weights, where they are packed closer than one a byte but used as bytes.
     pub(crate) weights: Vec<u8>,
-    /// Products of a tile.
-    pub(crate) products: Vec<i64>,
-    /// What the epilogue adds for each filter.
-    pub(crate) addends: Vec<i64>,
-    /// What it adds for each padded `[tap][filter]`.
-    pub(crate) pad_addends: Vec<i64>,
+    pub(crate) addends: Addends,
+}
+
+/// What the epilogue adds to integer sums.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Addends {
+    /// For each filter.
+    pub(crate) filters: Vec<i64>,
+    /// For each padded `[tap][filter]`.
+    pub(crate) taps: Vec<i64>,
 }
 
 /// Buffers of numbers of one type. Public only because the sealed `Element` names it.
@@ -35,20 +45,27 @@ pub(crate) struct Integers {
 pub struct Floats<T> {
     /// Quantized activations, `[image][pixel][channel]`.
     pub(crate) lanes: Vec<T>,
-    /// Windows of a tile.
+    /// Windows of a tile, and the sums of their products.
     pub(crate) rows: Vec<T>,
-    /// Products of a tile.
-    pub(crate) products: Vec<T>,
+    pub(crate) sums: Vec<T>,
+    /// Outputs of a tile, for all paths.
+    pub(crate) outs: Vec<T>,
+    /// Weights as numbers, where they are packed as codes but used as numbers.
+    pub(crate) weights: Vec<T>,
+    pub(crate) side: Side<T>,
+    /// Latent weights of an unpacked call, packed.
+    pub(crate) packed: PackedWeights<T>,
+}
+
+/// Numbers that the epilogue needs beside the sums.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Side<T> {
+    /// The bias, contiguous.
+    pub(crate) bias: Vec<T>,
     /// `mean|x|` of every pixel, `[image][pixel][group]`.
     pub(crate) magnitudes: Vec<T>,
     /// XNOR-Net's K of every output position, `[image][position][group]`.
     pub(crate) k_map: Vec<T>,
-    /// The bias, contiguous.
-    pub(crate) bias: Vec<T>,
-    /// Weights as numbers, where they are packed as codes but used as numbers.
-    pub(crate) weights: Vec<T>,
-    /// Latent weights of an unpacked call, packed.
-    pub(crate) packed: PackedWeights<T>,
 }
 
 impl Scratch {

@@ -5,18 +5,17 @@ use crate::Result;
 use crate::epilogue::{Epilogue, Row};
 use crate::gemm::{Product, Tile};
 use crate::geometry::Geometry;
-use crate::im2row::gather;
+use crate::kernel::{Code, Kernel};
 use crate::scratch::{product, take};
-use ndarray::{ArrayViewMut5, Axis, s};
+use ndarray::{ArrayViewMut4, ArrayViewMut5, Axis, s};
 
 /// A forward whose operands are quantized: only products and the epilogue are left to do.
 pub(crate) struct Tiles<'a, T: Element, P: Product<T>> {
+    pub(crate) kernel: Kernel,
     pub(crate) geometry: &'a Geometry,
     pub(crate) product: &'a P,
-    /// Quantized activations, `[image][pixel][channel]`.
+    /// Quantized activations, `[image][pixel][lane]`.
     pub(crate) lanes: &'a [P::Lane],
-    /// What a padded position holds.
-    pub(crate) pad: P::Lane,
     pub(crate) epilogue: Epilogue<'a, T>,
     /// XNOR-Net's K, `[image][position][group]`, or nothing.
     pub(crate) k_map: &'a [T],
@@ -32,8 +31,23 @@ struct Block<'a, T> {
 /// What one thread writes to while it computes a block.
 struct Buffers<'a, P: Product<T>, T: Element> {
     rows: &'a mut [P::Lane],
-    words: &'a mut [u64],
     sums: &'a mut [P::Sum],
+    outs: &'a mut [T],
+}
+
+/// The computation of a block.
+struct Compute<'a, T: Element, P: Product<T>> {
+    tiles: &'a Tiles<'a, T, P>,
+    block: Block<'a, T>,
+    sizes: BufferSizes,
+    buffers: Buffers<'a, P, T>,
+}
+
+impl<T: Element, P: Product<T>> Code for Compute<'_, T, P> {
+    #[inline(always)]
+    fn run(self) {
+        self.tiles.compute(self.block, self.sizes, self.buffers);
+    }
 }
 
 /// Lengths of the buffers of one thread.
@@ -41,8 +55,8 @@ struct Buffers<'a, P: Product<T>, T: Element> {
 struct BufferSizes {
     tile_rows: usize,
     rows: usize,
-    words: usize,
     sums: usize,
+    outs: usize,
 }
 
 /// Products below which a second thread costs more than it saves.
@@ -55,8 +69,8 @@ impl<T: Element, P: Product<T>> Tiles<'_, T, P> {
     pub(crate) fn run(
         &self,
         rows: &mut Vec<P::Lane>,
-        words: &mut Vec<u64>,
         sums: &mut Vec<P::Sum>,
+        outs: &mut Vec<T>,
         out: ArrayViewMut5<'_, T>,
     ) -> Result<()> {
         if out.is_empty() {
@@ -73,15 +87,15 @@ impl<T: Element, P: Product<T>> Tiles<'_, T, P> {
         let gathered = if self.geometry.is_pointwise() { 0 } else { tile_rows };
         let sizes = BufferSizes {
             tile_rows,
-            rows: product(&[gathered, row_len], "windows")?,
-            words: row_len.div_ceil(64),
-            sums: product(&[tile_rows, group_filters], "products")?,
+            rows: product(&[gathered, self.product.row_lanes(self.geometry)], "windows")?,
+            sums: product(&[tile_rows, self.product.sums_per_row(group_filters)], "products")?,
+            outs: product(&[tile_rows, group_filters], "products")?,
         };
         let in_all = |len| product(&[blocks, len], "windows");
         let buffers = Buffers {
             rows: take(rows, in_all(sizes.rows)?, "windows")?,
-            words: take(words, in_all(sizes.words)?, "windows in bits")?,
             sums: take(sums, in_all(sizes.sums)?, "products")?,
+            outs: take(outs, in_all(sizes.outs)?, "products")?,
         };
         let block = Block { out, first_image: 0, first_position: 0 };
         self.split(block, blocks, sizes, buffers);
@@ -100,16 +114,17 @@ impl<T: Element, P: Product<T>> Tiles<'_, T, P> {
         let Block { out, first_image, first_position } = block;
         let axis = [0, 2, 3, 4].map(Axis).into_iter().find(|&axis| out.len_of(axis) > 1);
         let Some(axis) = axis.filter(|_| blocks > 1) else {
-            return self.compute(Block { out, first_image, first_position }, sizes, buffers);
+            let block = Block { out, first_image, first_position };
+            return self.kernel.vectorize(Compute { tiles: self, block, sizes, buffers });
         };
         let (left, right) = (blocks / 2, blocks - blocks / 2);
         let middle = (out.len_of(axis) / 2).max(1);
         let (left_out, right_out) = out.split_at(axis, middle);
         let (rows, right_rows) = buffers.rows.split_at_mut(left * sizes.rows);
-        let (words, right_words) = buffers.words.split_at_mut(left * sizes.words);
         let (sums, right_sums) = buffers.sums.split_at_mut(left * sizes.sums);
-        let left_buffers = Buffers { rows, words, sums };
-        let right_buffers = Buffers { rows: right_rows, words: right_words, sums: right_sums };
+        let (outs, right_outs) = buffers.outs.split_at_mut(left * sizes.outs);
+        let left_buffers = Buffers { rows, sums, outs };
+        let right_buffers = Buffers { rows: right_rows, sums: right_sums, outs: right_outs };
         let (image, position) = match axis {
             Axis(0) => (first_image + middle, first_position),
             Axis(axis) => {
@@ -126,38 +141,71 @@ impl<T: Element, P: Product<T>> Tiles<'_, T, P> {
     }
 
     /// Computes a block on this thread.
+    #[inline(always)]
     fn compute(&self, block: Block<'_, T>, sizes: BufferSizes, buffers: Buffers<'_, P, T>) {
         let Block { mut out, first_image, first_position } = block;
-        let Buffers { rows, words, sums } = buffers;
-        let row_len = self.geometry.row_len();
+        let Buffers { rows, sums, outs } = buffers;
+        let row_lanes = self.product.row_lanes(self.geometry);
         let filters = self.geometry.group_filters();
         let (images, _, depth, height, width) = out.dim();
         let positions = depth * height * width;
-        for local_image in 0..images {
-            let image = first_image + local_image;
-            for start in (0..positions).step_by(sizes.tile_rows) {
-                let count = sizes.tile_rows.min(positions - start);
-                for group in 0..self.geometry.groups() {
-                    let first = group * filters;
+        for (image, mut out) in (first_image..first_image + images).zip(out.outer_iter_mut()) {
+            for group in 0..self.geometry.groups() {
+                let first = group * filters;
+                let mut out = out.slice_mut(s![first..first + filters, .., .., ..]);
+                for start in (0..positions).step_by(sizes.tile_rows) {
+                    let count = sizes.tile_rows.min(positions - start);
                     let rows = self.gather(image, group, first_position + start, count, rows);
-                    let tile = Tile { rows, count, row_len, first, filters, words };
+                    let tile = Tile { rows, count, row_lanes, first, filters };
                     self.product.multiply(tile, sums);
-                    for (i, sums) in sums.chunks_mut(filters.max(1)).take(count).enumerate() {
-                        let local = start + i;
-                        let position = first_position + local;
-                        let codes = &rows[i * row_len..][..row_len];
-                        let row = Row {
-                            geometry: self.geometry,
-                            position,
-                            first,
-                            code_sum: self.epilogue.row_sum(|| P::code_sum(codes)),
-                            k: self.k(image, group, position),
-                        };
-                        let (d, h) = (local / (height * width), local / width % height);
-                        let at = s![local_image, first..first + filters, d, h, local % width];
-                        P::finish(&self.epilogue, &row, sums, out.slice_mut(at));
-                    }
+                    let row = |i: usize| Row {
+                        geometry: self.geometry,
+                        position: first_position + start + i,
+                        first,
+                        code_sum: self
+                            .epilogue
+                            .row_sum(|| P::code_sum(&rows[i * row_lanes..][..row_lanes])),
+                        k: self.k(image, group, first_position + start + i),
+                    };
+                    self.finish(row, start, count, sums, outs, &mut out);
                 }
+            }
+        }
+    }
+
+    /// Finishes the rows of a tile, whose outputs begin at position `start` of `out`
+    /// (filters, depth, height, width).
+    #[inline(always)]
+    fn finish<'r>(
+        &self,
+        row: impl Fn(usize) -> Row<'r, T>,
+        start: usize,
+        count: usize,
+        sums: &mut [P::Sum],
+        outs: &mut [T],
+        out: &mut ArrayViewMut4<'_, T>,
+    ) {
+        let (filters, _, height, width) = out.dim();
+        let rows = sums.chunks_mut(self.product.sums_per_row(filters).max(1)).take(count);
+        let planes = out.strides()[0] != 1
+            && out.axis_iter(Axis(0)).next().is_some_and(|plane| plane.as_slice().is_some());
+        if !planes {
+            for (i, sums) in rows.enumerate() {
+                let at = start + i;
+                let at = s![.., at / (height * width), at / width % height, at % width];
+                P::finish(&self.epilogue, &row(i), sums, out.slice_mut(at));
+            }
+            return;
+        }
+        // Filters lie apart: the tile is finished in a buffer, then written plane by plane.
+        for (i, sums) in rows.enumerate() {
+            let out = &mut outs[i * filters..][..filters];
+            P::finish(&self.epilogue, &row(i), sums, out.into());
+        }
+        for (filter, plane) in out.outer_iter_mut().enumerate() {
+            let plane = plane.into_slice().unwrap_or_default();
+            for (i, y) in plane[start..start + count].iter_mut().enumerate() {
+                *y = outs[i * filters + filter];
             }
         }
     }
@@ -171,15 +219,16 @@ impl<T: Element, P: Product<T>> Tiles<'_, T, P> {
         count: usize,
         rows: &'a mut [P::Lane],
     ) -> &'a [P::Lane] {
-        let image_len = self.geometry.pixels() * self.geometry.channels;
+        let geometry = self.geometry;
+        let image_len = geometry.pixels() * self.product.pixel_lanes(geometry);
         let image = &self.lanes[image * image_len..][..image_len];
-        let row_len = self.geometry.row_len();
-        if self.geometry.is_pointwise() {
-            return &image[first * row_len..][..count * row_len];
+        let row_lanes = self.product.row_lanes(geometry);
+        if geometry.is_pointwise() {
+            return &image[first * row_lanes..][..count * row_lanes];
         }
-        for i in 0..count {
-            let row = &mut rows[i * row_len..][..row_len];
-            gather(self.geometry, image, self.pad, group, first + i, row);
+        let rows = &mut rows[..count * row_lanes];
+        for (row, position) in rows.chunks_mut(row_lanes.max(1)).zip(first..) {
+            self.product.gather(geometry, image, group, position, row);
         }
         rows
     }

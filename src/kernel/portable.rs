@@ -1,8 +1,43 @@
 //! Kernels in portable Rust: the reference that every other instruction set is tested against.
 
-/// The number of positions at which two bit rows differ.
-pub(crate) fn xor_popcount(a: &[u64], b: &[u64]) -> u64 {
-    a.iter().zip(b).map(|(a, b)| u64::from((a ^ b).count_ones())).sum()
+use super::PANEL;
+use crate::Element;
+use crate::quantizer::Threshold;
+
+/// See [`Kernel::pack_row`](super::Kernel::pack_row). Inlined, to be vectorized anew for each
+/// instruction set.
+#[inline(always)]
+pub(super) fn pack_row<T: Element>(row: &[T], threshold: Threshold<T>, words: &mut [u32]) {
+    words.fill(0);
+    let mut blocks = row.chunks_exact(32);
+    for (block, word) in (&mut blocks).zip(&mut *words) {
+        *word = (0..32).fold(0, |word, i| word | threshold.code(block[i]) << i);
+    }
+    for (i, &x) in blocks.remainder().iter().enumerate() {
+        words[row.len() / 32] |= threshold.code(x) << i;
+    }
+}
+
+/// See [`Kernel::count_differing`](super::Kernel::count_differing).
+pub(super) fn count_differing(rows: &[u32], panel: &[u32], sums: &mut [i32], stride: usize) {
+    let words = panel.len() / PANEL;
+    for (row, sums) in rows.chunks(words).zip(sums.chunks_mut(stride)) {
+        let mut parity = [0u32; PANEL];
+        let mut carries = [0u32; PANEL];
+        for (pair, weights) in row.chunks_exact(2).zip(panel.chunks_exact(2 * PANEL)) {
+            let (w_parity, w_first) = weights.split_at(PANEL);
+            for f in 0..PANEL {
+                let n = pair[0] ^ w_parity[f];
+                let x = pair[1] ^ w_first[f];
+                let differ = parity[f] ^ x;
+                carries[f] += (differ & !n | !differ & x).count_ones();
+                parity[f] = n;
+            }
+        }
+        for f in 0..PANEL {
+            sums[f] = (2 * carries[f] + parity[f].count_ones()) as i32;
+        }
+    }
 }
 
 /// The dot product of two rows of codes.

@@ -1,7 +1,7 @@
 //! Activation quantizers.
 
 use crate::quantizer::dorefa::unit_code;
-use crate::quantizer::sign::{heaviside_code, heaviside_levels, sign_code};
+use crate::quantizer::sign::{Threshold, heaviside_levels};
 use crate::quantizer::{
     FullPrecision, Levels, Rounding, Ste, check_bits, check_numbers, check_same_shape,
 };
@@ -105,10 +105,23 @@ impl ActivationQuantizer {
     #[inline]
     pub(crate) fn code<T: Element>(&self, x: T) -> u32 {
         match self.family {
-            Family::Sign => sign_code(x),
-            Family::Heaviside => heaviside_code(x),
+            Family::Sign => Threshold::sign().code(x),
+            Family::Heaviside => Threshold::heaviside().code(x),
             Family::Unit { bits } => unit_code(x, bits, self.rounding),
             Family::FullPrecision(_) => 0,
+        }
+    }
+
+    /// Where the code turns from 0 to 1, if it has one bit.
+    pub(crate) fn threshold<T: Element>(&self) -> Option<Threshold<T>> {
+        match (self.family, self.rounding) {
+            (Family::Sign, _) => Some(Threshold::sign()),
+            (Family::Heaviside, _) => Some(Threshold::heaviside()),
+            (Family::Unit { bits: 1 }, Rounding::HalfAwayFromZero) => {
+                Some(Threshold::AtLeast(T::of(0.5)))
+            }
+            (Family::Unit { bits: 1 }, Rounding::HalfToEven) => Some(Threshold::Above(T::of(0.5))),
+            _ => None,
         }
     }
 

@@ -5,14 +5,32 @@ use crate::scratch::reserve;
 use crate::{Element, Error, Operand, Result};
 use ndarray::{ArrayView, Axis, Dimension};
 
-/// `x >= 0 -> 1`, else `0`. A comparison, not the raw sign bit: -0 counts as +1.
-pub(super) fn sign_code<T: Element>(x: T) -> u32 {
-    u32::from(x >= T::zero())
+/// Where a 1-bit code turns from 0 to 1.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Threshold<T> {
+    /// 1 where `x >= t`.
+    AtLeast(T),
+    /// 1 where `x > t`.
+    Above(T),
 }
 
-/// `x > 0 -> 1`, else `0`.
-pub(super) fn heaviside_code<T: Element>(x: T) -> u32 {
-    u32::from(x > T::zero())
+impl<T: Element> Threshold<T> {
+    /// The sign. A comparison, not the raw sign bit: -0 counts as +1.
+    pub(crate) fn sign() -> Self {
+        Threshold::AtLeast(T::zero())
+    }
+
+    pub(crate) fn heaviside() -> Self {
+        Threshold::Above(T::zero())
+    }
+
+    #[inline]
+    pub(crate) fn code(self, x: T) -> u32 {
+        match self {
+            Threshold::AtLeast(t) => u32::from(x >= t),
+            Threshold::Above(t) => u32::from(x > t),
+        }
+    }
 }
 
 /// Codes 0 and 1 for 0 and 1.

@@ -1,9 +1,7 @@
 //! Weight quantizers.
 
 use crate::quantizer::dorefa::{dorefa_backward, dorefa_code, max_tanh};
-use crate::quantizer::sign::{
-    filter_magnitudes, heaviside_code, heaviside_levels, sign_code, tensor_magnitude,
-};
+use crate::quantizer::sign::{Threshold, filter_magnitudes, heaviside_levels, tensor_magnitude};
 use crate::quantizer::ternary::ternary_code;
 use crate::quantizer::uniform::uniform_code;
 use crate::quantizer::{
@@ -297,8 +295,8 @@ impl<T: Element> WeightCoder<T> {
     pub(crate) fn code(&self, w: T) -> u32 {
         let rounding = self.quantizer.rounding;
         match self.quantizer.family {
-            Family::Sign | Family::MagnitudeAwareSign | Family::Bwn => sign_code(w),
-            Family::Heaviside => heaviside_code(w),
+            Family::Sign | Family::MagnitudeAwareSign | Family::Bwn => Threshold::sign().code(w),
+            Family::Heaviside => Threshold::heaviside().code(w),
             Family::Ternary(_) => ternary_code(w, self.statistic),
             Family::Dorefa { bits, .. } => dorefa_code(w, self.statistic, bits, rounding),
             Family::Uniform { bits } => uniform_code(w, bits, rounding),

@@ -125,7 +125,7 @@ fn both_zeros_are_the_same_number() {
     assert_eq!(ActivationQuantizer::sign().quantize(zeros.view()), Ok(array![[1.0, 1.0]]));
     assert_eq!(ActivationQuantizer::heaviside().quantize(zeros.view()), Ok(array![[0.0, 0.0]]));
     let packed = dense().pack(zeros.view()).expect("packed weights");
-    assert_eq!(packed.words(0), Some(&[0b11][..]));
+    assert_eq!(packed.words(0), Some(vec![0b11]));
     assert_eq!(dense().forward(zeros.view(), zeros.view(), None), Ok(array![[2.0]]));
     for bits in 1..=31 {
         let weight = WeightQuantizer::dorefa(bits).expect("a width");

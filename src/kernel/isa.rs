@@ -1,0 +1,87 @@
+//! Which instruction set the kernels use.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// An instruction set that there are kernels for. All give the same bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Isa {
+    /// Plain Rust.
+    Portable,
+    /// x86-64 with AVX2.
+    Avx2,
+    /// AArch64 with Advanced SIMD.
+    Neon,
+}
+
+impl Isa {
+    /// All there are, the slowest first.
+    pub const ALL: [Isa; 3] = [Isa::Portable, Isa::Avx2, Isa::Neon];
+
+    /// Whether this CPU has it.
+    pub fn is_available(self) -> bool {
+        match self {
+            Isa::Portable => true,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => is_x86_feature_detected!("avx2"),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => std::arch::is_aarch64_feature_detected!("neon"),
+            #[allow(unreachable_patterns)]
+            _ => false,
+        }
+    }
+
+    /// The one that operators use now: the forced one, else the fastest of this CPU.
+    pub fn current() -> Isa {
+        current()
+    }
+
+    /// Its name, as in the environment variable `QNN_ISA`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Isa::Portable => "portable",
+            Isa::Avx2 => "avx2",
+            Isa::Neon => "neon",
+        }
+    }
+}
+
+/// Nothing chosen yet; any other value is 1 + an index into [`Isa::ALL`].
+const UNSET: u8 = 0;
+static CHOSEN: AtomicU8 = AtomicU8::new(UNSET);
+
+/// Makes operators use an instruction set, in the whole process; `None` goes back to the choice
+/// of the environment variable `QNN_ISA` or, without it, the fastest. Returns whether this CPU
+/// has it: if not, nothing changes. For tests and measurements.
+pub fn force_isa(isa: Option<Isa>) -> bool {
+    let isa = isa.unwrap_or_else(default_isa);
+    if isa.is_available() {
+        choose(isa);
+    }
+    isa.is_available()
+}
+
+fn choose(isa: Isa) {
+    let index = Isa::ALL.iter().position(|&other| other == isa).unwrap_or(0);
+    CHOSEN.store(1 + index as u8, Ordering::Relaxed);
+}
+
+pub(super) fn current() -> Isa {
+    match CHOSEN.load(Ordering::Relaxed) {
+        UNSET => {
+            let isa = default_isa();
+            choose(isa);
+            isa
+        }
+        index => Isa::ALL[usize::from(index) - 1],
+    }
+}
+
+/// What `QNN_ISA` names, if this CPU has it, else the fastest there is.
+fn default_isa() -> Isa {
+    let available = Isa::ALL.into_iter().rev().filter(|isa| isa.is_available());
+    let named = std::env::var("QNN_ISA").unwrap_or_default();
+    let mut available = available.collect::<Vec<_>>().into_iter();
+    let fastest = available.next().unwrap_or(Isa::Portable);
+    std::iter::once(fastest).chain(available).find(|isa| isa.name() == named).unwrap_or(fastest)
+}
