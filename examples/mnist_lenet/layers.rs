@@ -1,180 +1,152 @@
 //! The layers around the operators: pooling, batch normalization, tanh, the loss.
+//!
+//! Each keeps of a forward what its backward needs.
 
 use crate::adam::{Adam, Parameter};
-use ndarray::{Array, Array1, Array2, Array4, ArrayView4, Axis, RemoveAxis, SliceArg, Zip, s};
+use ndarray::{Array, Array1, Array2, Array4, Axis, Dimension, Ix1, RemoveAxis, Zip, s};
+use rayon::prelude::*;
 
-/// Max pooling over windows of 2x2.
-pub(crate) struct Pooled {
-    pub(crate) out: Array4<f32>,
+/// Max pooling over windows of 2x2, of images with even height and width.
+#[derive(Default)]
+pub(crate) struct MaxPool {
     /// Which pixel of its window each output is, 0 to 3.
     from: Array4<u8>,
 }
 
-/// One pixel of every 2x2 window.
-fn corner(i: u8) -> impl SliceArg<ndarray::Ix4, OutDim = ndarray::Ix4> {
-    s![.., .., usize::from(i / 2)..;2, usize::from(i % 2)..;2]
+/// One pixel of every window.
+macro_rules! corner {
+    ($down:literal, $right:literal) => {
+        s![.., .., $down..;2, $right..;2]
+    };
 }
 
-impl Pooled {
-    /// Pools images of even height and width.
-    pub(crate) fn new(x: ArrayView4<'_, f32>) -> Self {
-        let mut out = x.slice(corner(0)).to_owned();
-        let mut from = Array4::zeros(out.raw_dim());
-        for i in 1..4 {
-            Zip::from(&mut out)
-                .and(&mut from)
-                .and(x.slice(corner(i)))
-                .for_each(|out, from, &x| {
-                    if x > *out {
-                        (*out, *from) = (x, i);
+impl MaxPool {
+    pub(crate) fn forward(&mut self, x: Array4<f32>) -> Array4<f32> {
+        let mut y = x.slice(corner!(0, 0)).to_owned();
+        self.from = Array4::zeros(y.raw_dim());
+        Zip::from(&mut y)
+            .and(&mut self.from)
+            .and(x.slice(corner!(0, 1)))
+            .and(x.slice(corner!(1, 0)))
+            .and(x.slice(corner!(1, 1)))
+            .for_each(|y, from, &b, &c, &d| {
+                for (x, i) in [(b, 1), (c, 2), (d, 3)] {
+                    if x > *y {
+                        (*y, *from) = (x, i);
                     }
-                });
-        }
-        Pooled { out, from }
+                }
+            });
+        y
     }
 
-    pub(crate) fn backward(&self, dy: &Array4<f32>) -> Array4<f32> {
+    pub(crate) fn backward(&self, dy: Array4<f32>) -> Array4<f32> {
         let (images, channels, height, width) = dy.dim();
         let mut dx = Array4::zeros((images, channels, 2 * height, 2 * width));
-        for i in 0..4 {
-            Zip::from(dx.slice_mut(corner(i)))
-                .and(dy)
-                .and(&self.from)
-                .for_each(|dx, &dy, &from| *dx = if from == i { dy } else { 0.0 });
-        }
+        let corners = (corner!(0, 0), corner!(0, 1), corner!(1, 0), corner!(1, 1));
+        let (a, b, c, d) = dx.multi_slice_mut(corners);
+        let zip = Zip::from(&dy).and(&self.from).and(a).and(b).and(c).and(d);
+        zip.for_each(|&dy, &from, a, b, c, d| *[a, b, c, d][usize::from(from)] = dy);
         dx
     }
 }
 
+/// Which statistics normalize a batch: in training its own, in inference those of many before.
+#[derive(Clone, Copy)]
+pub(crate) enum Mode {
+    Training,
+    Inference,
+}
+
 /// Batch normalization of each channel (axis 1).
-pub(crate) struct BatchNorm {
-    scale: Parameter<ndarray::Ix1>,
-    shift: Parameter<ndarray::Ix1>,
-    /// Running statistics, for inference.
+pub(crate) struct BatchNorm<D> {
+    scale: Parameter<Ix1>,
+    shift: Parameter<Ix1>,
+    /// Running statistics.
     mean: Array1<f32>,
     variance: Array1<f32>,
-}
-
-/// A batch that has been normalized, and what its backward needs.
-pub(crate) struct Normalized<D> {
-    pub(crate) out: Array<f32, D>,
-    /// The input with mean 0 and variance 1.
+    /// The last input with mean 0 and variance 1, and what it was divided by for that.
     standard: Array<f32, D>,
-    mean: Array1<f32>,
-    variance: Array1<f32>,
+    deviation: Array1<f32>,
 }
 
-/// Gradients of scale and shift.
-pub(crate) struct NormGradients {
-    scale: Array1<f32>,
-    shift: Array1<f32>,
-}
-
-const EPSILON: f32 = 1e-5;
-const RUNNING_SHARE: f32 = 0.1;
-
-impl BatchNorm {
+impl<D: RemoveAxis> BatchNorm<D> {
     pub(crate) fn new(channels: usize) -> Self {
         BatchNorm {
             scale: Parameter::new(Array1::ones(channels)),
             shift: Parameter::new(Array1::zeros(channels)),
             mean: Array1::zeros(channels),
             variance: Array1::ones(channels),
+            standard: Array::default(D::default()),
+            deviation: Array1::ones(channels),
         }
     }
 
-    /// Normalizes with the statistics of the batch.
-    pub(crate) fn forward<D: RemoveAxis>(&self, x: Array<f32, D>) -> Normalized<D> {
-        let mut standard = x;
-        let count = (standard.len() / standard.len_of(Axis(1))) as f32;
-        let (mut mean, mut variance) = (self.mean.clone(), self.variance.clone());
-        for (c, mut x) in standard.axis_iter_mut(Axis(1)).enumerate() {
-            mean[c] = x.sum() / count;
-            x -= mean[c];
-            variance[c] = x.fold(0.0, |sum, x| sum + x * x) / count;
-            x /= (variance[c] + EPSILON).sqrt();
-        }
-        let mut out = standard.clone();
-        for (c, mut out) in out.axis_iter_mut(Axis(1)).enumerate() {
+    pub(crate) fn forward(&mut self, x: Array<f32, D>, mode: Mode) -> Array<f32, D> {
+        let count = (x.len() / self.mean.len()) as f32;
+        let mut y = x.clone();
+        self.standard = x;
+        let channels = self.standard.axis_iter_mut(Axis(1));
+        for (c, (mut x, y)) in channels.zip(y.axis_iter_mut(Axis(1))).enumerate() {
+            let (mean, variance) = match mode {
+                Mode::Inference => (self.mean[c], self.variance[c]),
+                Mode::Training => {
+                    let mean = x.sum() / count;
+                    let variance = x.fold(0.0, |sum, x| sum + (x - mean).powi(2)) / count;
+                    self.mean[c] += 0.1 * (mean - self.mean[c]);
+                    self.variance[c] += 0.1 * (variance - self.variance[c]);
+                    (mean, variance)
+                }
+            };
+            let deviation = (variance + 1e-5).sqrt();
+            self.deviation[c] = deviation;
             let (scale, shift) = (self.scale.value[c], self.shift.value[c]);
-            out.mapv_inplace(|x| scale * x + shift);
+            Zip::from(y).and(&mut x).for_each(|y, x| {
+                *x = (*x - mean) / deviation;
+                *y = scale * *x + shift;
+            });
         }
-        Normalized {
-            out,
-            standard,
-            mean,
-            variance,
-        }
+        y
     }
 
-    /// Normalizes with the running statistics.
-    pub(crate) fn infer<D: RemoveAxis>(&self, mut x: Array<f32, D>) -> Array<f32, D> {
-        for (c, mut x) in x.axis_iter_mut(Axis(1)).enumerate() {
-            let scale = self.scale.value[c] / (self.variance[c] + EPSILON).sqrt();
-            let shift = self.shift.value[c] - scale * self.mean[c];
-            x.mapv_inplace(|x| scale * x + shift);
+    pub(crate) fn backward(&mut self, mut dy: Array<f32, D>) -> Array<f32, D> {
+        let count = (dy.len() / self.mean.len()) as f32;
+        let channels = dy.axis_iter_mut(Axis(1));
+        for (c, (mut dy, x)) in channels.zip(self.standard.axis_iter(Axis(1))).enumerate() {
+            let d_shift = dy.sum();
+            let d_scale = Zip::from(&dy).and(&x).fold(0.0, |sum, dy, x| sum + dy * x);
+            (self.shift.gradient[c], self.scale.gradient[c]) = (d_shift, d_scale);
+            let factor = self.scale.value[c] / self.deviation[c];
+            let (mean, slope) = (d_shift / count, d_scale / count);
+            dy.zip_mut_with(&x, |dy, x| *dy = factor * (*dy - mean - slope * x));
         }
+        dy
+    }
+
+    pub(crate) fn update(&mut self, adam: Adam) {
+        self.scale.update(adam);
+        self.shift.update(adam);
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct Tanh<D: Dimension> {
+    y: Array<f32, D>,
+}
+
+impl<D: Dimension> Tanh<D> {
+    pub(crate) fn forward(&mut self, mut x: Array<f32, D>) -> Array<f32, D> {
+        let values = x
+            .as_slice_memory_order_mut()
+            .expect("an array without gaps");
+        values.par_iter_mut().for_each(|x| *x = x.tanh());
+        self.y = x.clone();
         x
     }
 
-    /// The gradients of the input and of the parameters.
-    pub(crate) fn backward<D: RemoveAxis>(
-        &self,
-        normalized: &Normalized<D>,
-        mut dy: Array<f32, D>,
-    ) -> (Array<f32, D>, NormGradients) {
-        let count = (dy.len() / dy.len_of(Axis(1))) as f32;
-        let mut gradients = NormGradients {
-            scale: Array1::zeros(self.scale.value.len()),
-            shift: Array1::zeros(self.scale.value.len()),
-        };
-        let standard = normalized.standard.axis_iter(Axis(1));
-        for (c, (mut dy, standard)) in dy.axis_iter_mut(Axis(1)).zip(standard).enumerate() {
-            let d_shift = dy.sum();
-            let d_scale = Zip::from(&dy)
-                .and(&standard)
-                .fold(0.0, |sum, dy, x| sum + dy * x);
-            (gradients.scale[c], gradients.shift[c]) = (d_scale, d_shift);
-            let factor = self.scale.value[c] / (normalized.variance[c] + EPSILON).sqrt();
-            let (mean, slope) = (d_shift / count, d_scale / count);
-            dy.zip_mut_with(&standard, |dy, x| *dy = factor * (*dy - mean - slope * x));
-        }
-        (dy, gradients)
+    pub(crate) fn backward(&self, mut dy: Array<f32, D>) -> Array<f32, D> {
+        dy.zip_mut_with(&self.y, |dy, y| *dy *= 1.0 - y * y);
+        dy
     }
-
-    /// Takes a step, and the batch into the running statistics.
-    pub(crate) fn update<D>(
-        &mut self,
-        normalized: &Normalized<D>,
-        gradients: &NormGradients,
-        adam: Adam,
-    ) {
-        self.scale.update(&gradients.scale, adam);
-        self.shift.update(&gradients.shift, adam);
-        self.mean.zip_mut_with(&normalized.mean, move_towards);
-        self.variance
-            .zip_mut_with(&normalized.variance, move_towards);
-    }
-}
-
-fn move_towards(running: &mut f32, batch: &f32) {
-    *running += RUNNING_SHARE * (batch - *running);
-}
-
-/// The gradient of the input of tanh from its output.
-pub(crate) fn tanh_backward<D: ndarray::Dimension>(
-    dy: &Array<f32, D>,
-    y: &Array<f32, D>,
-) -> Array<f32, D> {
-    Zip::from(dy).and(y).map_collect(|dy, y| dy * (1.0 - y * y))
-}
-
-/// (N, C, H, W) to (N, C H W).
-pub(crate) fn flatten(x: Array4<f32>) -> Array2<f32> {
-    let images = x.len_of(Axis(0));
-    let features = x.len() / images;
-    let flat = x.into_shape_with_order((images, features));
-    flat.expect("layers make arrays in standard layout")
 }
 
 /// The mean cross-entropy of softmax against labels, and its gradient.

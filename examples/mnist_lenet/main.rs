@@ -22,17 +22,18 @@ mod network;
 mod rng;
 
 use adam::Adam;
-use data::Dataset;
+use data::{CLASSES, Dataset};
 use indicatif::{ProgressBar, ProgressStyle};
-use layers::cross_entropy;
-use ndarray::{Array2, ArrayView1, Axis, concatenate};
-use ndarray_qnn::Scratch;
-use network::{LeNet, PackedLeNet};
+use layers::{Mode, cross_entropy};
+use ndarray::{Array2, ArrayView1, Axis};
+use network::LeNet;
 use rng::Rng;
-use std::error::Error;
+use std::f32::consts::PI;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 const HELP: &str = "\
 Trains a binary LeNet on MNIST and runs it on packed weights.
@@ -42,7 +43,7 @@ Usage: mnist_lenet [OPTIONS]
 Options:
   --data DIR   directory of MNIST's four IDX files, gzipped or not
                [default: the part of MNIST that comes with the repository]
-  --epochs N   how often to go through the training images [default: 10]
+  --epochs N   how often to go through the training images [default: 4]
   --batch N    images in a training step, 2 or more [default: 50]
   --seed N     of the initial weights and the order of the images [default: 0]
   --help       print this";
@@ -70,27 +71,25 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> Result<(), Box<dyn Error>> {
-    let Some(options) = Options::parse(std::env::args().skip(1))? else {
+fn run() -> Result<()> {
+    let args = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned());
+    let Some(options) = Options::parse(args.skip(1))? else {
         println!("{HELP}");
         return Ok(());
     };
     let (train, test) = read_data(options.data.as_deref())?;
-    println!(
-        "{} training images, {} test images",
-        train.len(),
-        test.len()
-    );
-    let network = fit(&options, &train, &test)?;
-    report(&network, &test)
+    let counts = (train.len(), test.len());
+    println!("{} training images, {} test images", counts.0, counts.1);
+    let mut network = fit(&options, &train, &test)?;
+    report(&mut network, &test)
 }
 
 impl Options {
     /// `None` if help is asked for.
-    fn parse(mut args: impl Iterator<Item = String>) -> Result<Option<Self>, String> {
+    fn parse(mut args: impl Iterator<Item = String>) -> Result<Option<Self>> {
         let mut options = Options {
             data: None,
-            epochs: 10,
+            epochs: 4,
             batch: 50,
             seed: 0,
         };
@@ -102,46 +101,42 @@ impl Options {
                 "--epochs" => options.epochs = number(&arg, &value()?, 1)? as usize,
                 "--batch" => options.batch = number(&arg, &value()?, 2)? as usize,
                 "--seed" => options.seed = number(&arg, &value()?, 0)?,
-                _ => return Err(format!("unknown option {arg:?}\n\n{HELP}")),
+                _ => return Err(format!("unknown option {arg}\n\n{HELP}").into()),
             }
         }
         Ok(Some(options))
     }
 }
 
-fn number(option: &str, text: &str, least: u64) -> Result<u64, String> {
-    let number = text.parse().ok().filter(|&number| number >= least);
-    number.ok_or(format!(
-        "{option}: expected a number from {least} on, got {text:?}"
-    ))
+fn number(option: &str, text: &str, least: u64) -> Result<u64> {
+    match text.parse() {
+        Ok(number) if number >= least => Ok(number),
+        _ => Err(format!("{option}: expected a number from {least} on, got {text}").into()),
+    }
 }
 
-fn read_data(directory: Option<&Path>) -> Result<(Dataset, Dataset), Box<dyn Error>> {
+/// The training and the test images.
+fn read_data(directory: Option<&Path>) -> Result<(Dataset, Dataset)> {
     let own = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/mnist"));
     if directory.is_none() && !own.exists() {
         let own = own.display();
-        return Err(format!("there is no {own}: pass --data DIR with MNIST's IDX files").into());
+        return Err(format!("{own} is not there: pass MNIST's files with --data DIR").into());
     }
-    let directory = directory.unwrap_or(own);
-    Ok((
-        Dataset::read(directory, "train")?,
-        Dataset::read(directory, "t10k")?,
-    ))
+    let read = |name| Dataset::read(directory.unwrap_or(own), name);
+    Ok((read("train")?, read("t10k")?))
 }
 
 /// Trains a network.
-fn fit(options: &Options, train: &Dataset, test: &Dataset) -> Result<LeNet, Box<dyn Error>> {
-    let steps = train.len() / options.batch;
-    if steps == 0 {
-        let (batch, len) = (options.batch, train.len());
-        return Err(
-            format!("--batch: expected at most {len} (training images), got {batch}").into(),
-        );
+fn fit(options: &Options, train: &Dataset, test: &Dataset) -> Result<LeNet> {
+    let (batch, available) = (options.batch, train.len());
+    if batch > available {
+        return Err(format!("--batch: expected at most {available} images, got {batch}").into());
     }
-    let mut rng = Rng::new(options.seed);
+    let steps = available / batch;
+    let total_steps = options.epochs as f32 * steps as f32;
+    let mut rng = Rng(options.seed);
     let mut network = LeNet::new(&mut rng);
-    let mut scratch = Scratch::new();
-    let mut order: Vec<usize> = (0..train.len()).collect();
+    let mut order: Vec<usize> = (0..available).collect();
     let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len}  loss {msg}  {eta}")?;
     let mut step = 0;
     for epoch in 1..=options.epochs {
@@ -150,105 +145,81 @@ fn fit(options: &Options, train: &Dataset, test: &Dataset) -> Result<LeNet, Box<
         bar.set_prefix(format!("epoch {epoch:2}"));
         let mut loss_sum = 0.0;
         rng.shuffle(&mut order);
-        for batch in order.chunks_exact(options.batch) {
-            let x = train.images.select(Axis(0), batch);
-            let labels: Vec<u8> = batch.iter().map(|&i| train.labels[i]).collect();
+        for images in order.chunks_exact(batch) {
+            let x = train.images.select(Axis(0), images);
+            let labels: Vec<u8> = images.iter().map(|&i| train.labels[i]).collect();
             let before = (step == 0).then(|| network.weight_bits());
 
-            let trace = network.forward(x.view(), &mut scratch)?;
-            let (loss, d_logits) = cross_entropy(&trace.logits, &labels);
-            let gradients = network.backward(&trace, &d_logits, x.view())?;
+            let logits = network.forward(x, Mode::Training)?;
+            let (loss, d_logits) = cross_entropy(&logits, &labels);
+            network.backward(d_logits)?;
 
             if before.is_some_and(|before| before != network.weight_bits()) {
                 return Err("forward and backward changed the latent weights".into());
             }
-            let progress = step as f32 / (options.epochs * steps) as f32;
+            let rate = RATE * 0.5 * (1.0 + (PI * step as f32 / total_steps).cos());
             step += 1;
-            let rate = RATE * 0.5 * (1.0 + (std::f32::consts::PI * progress).cos());
-            network.update(&trace, &gradients, Adam { rate, step });
+            network.update(Adam { rate, step });
             loss_sum += loss;
             bar.set_message(format!("{loss:.3}"));
             bar.inc(1);
         }
         bar.finish_and_clear();
-        let time = start.elapsed().as_secs_f32();
-        let accuracy = accuracy(&logits(&network, test, None, &mut scratch)?, test);
         let loss = loss_sum / steps as f32;
+        let time = start.elapsed().as_secs_f32();
+        let accuracy = accuracy(&classify(&mut network, test)?, test);
         println!("epoch {epoch:2}  loss {loss:.4}  test accuracy {accuracy:.2} %  {time:.1} s");
     }
     Ok(network)
 }
 
-/// Packs the network, and compares it with what it was packed from.
-fn report(network: &LeNet, test: &Dataset) -> Result<(), Box<dyn Error>> {
-    let packed = network.pack()?;
-    let mut scratch = Scratch::new();
-    let mut timed = |packed| -> Result<_, Box<dyn Error>> {
-        // The first run finds no memory yet.
-        logits(network, test, packed, &mut scratch)?;
-        let start = Instant::now();
-        let logits = logits(network, test, packed, &mut scratch)?;
-        Ok((logits, start.elapsed().as_secs_f32()))
-    };
-    let (expected, unpacked_time) = timed(None)?;
-    let (found, packed_time) = timed(Some(&packed))?;
+/// Packs the network, and compares it with what it was.
+fn report(network: &mut LeNet, test: &Dataset) -> Result<()> {
+    let start = Instant::now();
+    let expected = classify(network, test)?;
+    let unpacked_time = start.elapsed().as_secs_f32();
+    network.pack()?;
+    let start = Instant::now();
+    let found = classify(network, test)?;
+    let packed_time = start.elapsed().as_secs_f32();
 
     if predictions(&found) != predictions(&expected) {
-        return Err("the packed network predicts other digits".into());
+        return Err("the packed network predicts other digits than the unpacked one".into());
     }
-    let bits = |logits: &Array2<f32>| logits.mapv(f32::to_bits);
-    if bits(&found) != bits(&expected) {
-        return Err("the packed network computes other logits".into());
+    if found.mapv(f32::to_bits) != expected.mapv(f32::to_bits) {
+        return Err("the packed network computes other logits than the unpacked one".into());
     }
-    println!();
-    println!(
-        "packed: same predictions, and same logits bit for bit, on {} images",
-        test.len()
-    );
-    println!("packed: test accuracy {:.2} %", accuracy(&found, test));
-    println!(
-        "inference of the test images: unpacked {unpacked_time:.3} s, packed {packed_time:.3} s"
-    );
-    println!();
-    println!(
-        "{:8}{:>12}{:>14}{:>14}",
-        "layer", "weights", "float bytes", "packed bytes"
-    );
+    println!("\npacked: same predictions, and the same logits bit for bit");
+    println!("test images: {unpacked_time:.3} s unpacked, {packed_time:.3} s packed\n");
+
+    println!("layer        weights   float bytes  packed bytes");
     let line = |name, weights, bytes| {
         let float = weights * size_of::<f32>();
         let ratio = float as f32 / bytes as f32;
         println!("{name:8}{weights:>12}{float:>14}{bytes:>14}{ratio:>8.1}x");
     };
-    let (mut weights, mut bytes) = (0, 0);
-    for (name, layer) in ["conv1", "conv2", "dense1", "dense2"]
-        .into_iter()
-        .zip(&packed)
-    {
-        let count = layer.shape().iter().product::<usize>();
-        line(name, count, layer.size_in_bytes());
-        weights += count;
-        bytes += layer.size_in_bytes();
+    let (mut total_weights, mut total_bytes) = (0, 0);
+    for (name, weights, bytes) in network.sizes() {
+        line(name, weights, bytes);
+        total_weights += weights;
+        total_bytes += bytes;
     }
-    line("total", weights, bytes);
+    line("total", total_weights, total_bytes);
     Ok(())
 }
 
 /// The logits of all images of a set.
-fn logits(
-    network: &LeNet,
-    set: &Dataset,
-    packed: Option<&PackedLeNet>,
-    scratch: &mut Scratch,
-) -> ndarray_qnn::Result<Array2<f32>> {
-    let batches = set.images.axis_chunks_iter(Axis(0), TEST_BATCH);
-    let logits = batches.map(|x| network.infer(x, packed, scratch));
-    let logits = logits.collect::<ndarray_qnn::Result<Vec<_>>>()?;
-    let views: Vec<_> = logits.iter().map(|logits| logits.view()).collect();
-    Ok(concatenate(Axis(0), &views).expect("batches of equal width"))
+fn classify(network: &mut LeNet, set: &Dataset) -> Result<Array2<f32>> {
+    let mut logits = Array2::zeros((0, CLASSES));
+    for x in set.images.axis_chunks_iter(Axis(0), TEST_BATCH) {
+        let x = network.forward(x.to_owned(), Mode::Inference)?;
+        logits.append(Axis(0), x.view())?;
+    }
+    Ok(logits)
 }
 
 fn predictions(logits: &Array2<f32>) -> Vec<usize> {
-    let largest = |row: ArrayView1<f32>| (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b]));
+    let largest = |row: ArrayView1<f32>| (0..CLASSES).max_by(|&a, &b| row[a].total_cmp(&row[b]));
     logits.outer_iter().filter_map(largest).collect()
 }
 

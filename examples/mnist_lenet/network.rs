@@ -1,32 +1,39 @@
-//! The binary LeNet of BMXNet: its layers, forward, backward, and inference.
+//! The binary LeNet of BMXNet, on the operators of this crate.
 
+use crate::Result;
 use crate::adam::{Adam, Parameter};
-use crate::data::{CLASSES, SIDE};
-use crate::layers::{BatchNorm, NormGradients, Normalized, Pooled, flatten, tanh_backward};
+use crate::data::CLASSES;
+use crate::layers::{BatchNorm, MaxPool, Mode, Tanh};
 use crate::rng::Rng;
-use ndarray::{Array1, Array2, Array4, ArrayView2, ArrayView4, Dimension, Ix1, Ix2, Ix4};
+use ndarray::{Array, Array1, Array2, Array4, Axis, Dimension, Ix1, Ix2, Ix4};
 use ndarray_qnn::{
     ActivationQuantizer, Gradients, PackedWeights, QActivation, QConvolution, QFullyConnected,
-    Result, Scratch, WeightQuantizer,
+    Scratch, WeightQuantizer,
 };
 
 /// Filters of both convolutions.
 const FILTERS: usize = 64;
 const KERNEL: usize = 5;
-/// Side of an image after both convolutions and poolings.
-const LAST_SIDE: usize = ((SIDE - KERNEL + 1) / 2 - KERNEL + 1) / 2;
+/// What the second pooling leaves of an image: sides go from 28 to 24, 12, 8 and 4.
+const FEATURES: usize = FILTERS * 4 * 4;
 const HIDDEN: usize = 1000;
 
-/// An operator with its latent weights.
-struct Layer<O, D> {
+/// An operator with its weights; `D` is the dimension of these and of activations.
+struct Layer<O, D: Dimension> {
     operator: O,
-    weight: Parameter<D>,
-    bias: Option<Parameter<Ix1>>,
     binary: bool,
+    /// The latent weights.
+    weight: Parameter<D>,
+    /// Binary layers have none: the batch normalization that follows would take it away.
+    bias: Option<Parameter<Ix1>>,
+    /// Once the layer is packed, its forward computes from these.
+    packed: Option<PackedWeights<f32>>,
+    /// The last input.
+    x: Array<f32, D>,
+    scratch: Scratch,
 }
 
 impl<O, D: Dimension> Layer<O, D> {
-    /// Binary layers have no bias: batch normalization would take it away again.
     fn new(
         make: impl Fn(ActivationQuantizer, WeightQuantizer) -> O,
         binary: bool,
@@ -35,270 +42,222 @@ impl<O, D: Dimension> Layer<O, D> {
     ) -> Self {
         let filters = shape[0];
         let inputs = shape.size() / filters;
-        let (activation, weight) = if binary {
-            (ActivationQuantizer::sign(), WeightQuantizer::sign())
-        } else {
-            (ActivationQuantizer::identity(), WeightQuantizer::identity())
+        let (activation, weight) = match binary {
+            true => (ActivationQuantizer::sign(), WeightQuantizer::sign()),
+            false => (ActivationQuantizer::identity(), WeightQuantizer::identity()),
         };
         Layer {
             operator: make(activation, weight),
+            binary,
             weight: Parameter::new(rng.uniform(shape, (3.0 / inputs as f32).sqrt())),
             bias: (!binary).then(|| Parameter::new(Array1::zeros(filters))),
-            binary,
+            packed: None,
+            x: Array::default(D::default()),
+            scratch: Scratch::new(),
         }
     }
 
-    fn update(&mut self, gradients: &Gradients<f32, D>, adam: Adam) {
-        self.weight.update(&gradients.weight, adam);
+    /// Keeps the gradients of the parameters, and hands down that of the input.
+    fn keep(&mut self, gradients: Gradients<f32, D>) -> Array<f32, D> {
+        self.weight.gradient = gradients.weight;
         if let Some(bias) = &mut self.bias {
-            bias.update(&gradients.bias, adam);
+            bias.gradient = gradients.bias;
+        }
+        gradients.input
+    }
+
+    fn update(&mut self, adam: Adam) {
+        self.weight.update(adam);
+        if let Some(bias) = &mut self.bias {
+            bias.update(adam);
         }
         if self.binary {
             // Beyond 1 a latent weight would only take longer to change its sign again.
-            self.weight.clip();
+            self.weight.value.mapv_inplace(|w| w.clamp(-1.0, 1.0));
         }
+    }
+
+    fn weight_bits(&self) -> impl Iterator<Item = u32> {
+        self.weight.value.iter().map(|w| w.to_bits())
+    }
+
+    fn size(&self, name: &'static str) -> (&'static str, usize, usize) {
+        let bytes = self.packed.as_ref().map_or(0, PackedWeights::size_in_bytes);
+        (name, self.weight.value.len(), bytes)
     }
 }
 
-impl Layer<QConvolution<2>, Ix4> {
-    /// From packed weights, or from the latent ones.
-    fn forward(
-        &self,
-        x: ArrayView4<'_, f32>,
-        packed: Option<&PackedWeights<f32>>,
-        scratch: &mut Scratch,
-    ) -> Result<Array4<f32>> {
-        let Layer {
-            operator, weight, ..
-        } = self;
-        let shape = operator.output_shape(x.raw_dim(), weight.value.raw_dim())?;
-        let mut out = Array4::zeros(shape);
-        let (bias, y) = (self.bias.as_ref().map(|b| b.value.view()), out.view_mut());
-        match packed {
-            Some(packed) => operator.forward_packed_into(x, packed, bias, scratch, y)?,
-            None => operator.forward_into(x, weight.value.view(), bias, scratch, y)?,
-        }
-        Ok(out)
-    }
+/// The methods that both operators have, on arrays of a dimension of their own.
+macro_rules! operator_layer {
+    ($operator:ty, $dimension:ty, |$op:ident, $x:ident, $w:ident| $output_shape:expr) => {
+        impl Layer<$operator, $dimension> {
+            fn forward(&mut self, x: Array<f32, $dimension>) -> Result<Array<f32, $dimension>> {
+                self.x = x;
+                let ($op, $x, $w) = (&self.operator, self.x.view(), self.weight.value.view());
+                let bias = self.bias.as_ref().map(|bias| bias.value.view());
+                let mut y = Array::zeros($output_shape);
+                let (out, scratch) = (y.view_mut(), &mut self.scratch);
+                match &self.packed {
+                    None => $op.forward_into($x, $w, bias, scratch, out)?,
+                    Some(packed) => $op.forward_packed_into($x, packed, bias, scratch, out)?,
+                }
+                Ok(y)
+            }
 
-    fn backward(&self, dy: &Array4<f32>, x: ArrayView4<'_, f32>) -> Result<Gradients<f32, Ix4>> {
-        self.operator
-            .backward(dy.view(), x, self.weight.value.view())
-    }
+            fn backward(&mut self, dy: Array<f32, $dimension>) -> Result<Array<f32, $dimension>> {
+                let (x, w) = (self.x.view(), self.weight.value.view());
+                let gradients = self.operator.backward(dy.view(), x, w)?;
+                Ok(self.keep(gradients))
+            }
+
+            fn pack(&mut self) -> Result<()> {
+                self.packed = Some(self.operator.pack(self.weight.value.view())?);
+                Ok(())
+            }
+        }
+    };
+}
+operator_layer!(QConvolution<2>, Ix4, |op, x, w| {
+    op.output_shape(x.raw_dim(), w.raw_dim())?
+});
+operator_layer!(QFullyConnected, Ix2, |op, x, w| (x.nrows(), w.nrows()));
+
+/// A QActivation with its last input.
+struct Sign {
+    operator: QActivation,
+    x: Array4<f32>,
 }
 
-impl Layer<QFullyConnected, Ix2> {
-    /// From packed weights, or from the latent ones.
-    fn forward(
-        &self,
-        x: ArrayView2<'_, f32>,
-        packed: Option<&PackedWeights<f32>>,
-        scratch: &mut Scratch,
-    ) -> Result<Array2<f32>> {
-        let Layer {
-            operator, weight, ..
-        } = self;
-        let mut out = Array2::zeros((x.nrows(), weight.value.nrows()));
-        let (bias, y) = (self.bias.as_ref().map(|b| b.value.view()), out.view_mut());
-        match packed {
-            Some(packed) => operator.forward_packed_into(x, packed, bias, scratch, y)?,
-            None => operator.forward_into(x, weight.value.view(), bias, scratch, y)?,
+impl Sign {
+    fn new() -> Self {
+        Sign {
+            operator: QActivation::new(ActivationQuantizer::sign()),
+            x: Array4::default(Ix4::default()),
         }
-        Ok(out)
     }
 
-    fn backward(&self, dy: &Array2<f32>, x: ArrayView2<'_, f32>) -> Result<Gradients<f32, Ix2>> {
-        self.operator
-            .backward(dy.view(), x, self.weight.value.view())
+    fn forward(&mut self, x: Array4<f32>) -> Result<Array4<f32>> {
+        self.x = x;
+        Ok(self.operator.forward(self.x.view())?)
+    }
+
+    fn backward(&self, dy: Array4<f32>) -> Result<Array4<f32>> {
+        Ok(self.operator.backward(dy.view(), self.x.view())?)
     }
 }
 
 /// conv, tanh, pool, BN | sign, conv, BN, pool | sign, dense, BN, tanh | dense.
 pub(crate) struct LeNet {
     conv1: Layer<QConvolution<2>, Ix4>,
-    norm1: BatchNorm,
+    pool1: MaxPool,
+    tanh1: Tanh<Ix4>,
+    norm1: BatchNorm<Ix4>,
+
+    sign2: Sign,
     conv2: Layer<QConvolution<2>, Ix4>,
-    norm2: BatchNorm,
-    dense1: Layer<QFullyConnected, Ix2>,
-    norm3: BatchNorm,
-    dense2: Layer<QFullyConnected, Ix2>,
-    sign: QActivation,
-}
+    norm2: BatchNorm<Ix4>,
+    pool2: MaxPool,
 
-/// What a training forward leaves for the backward, layer by layer.
-pub(crate) struct Trace {
-    pool1: Pooled,
-    tanh1: Array4<f32>,
-    norm1: Normalized<Ix4>,
-    sign1: Array4<f32>,
-    norm2: Normalized<Ix4>,
-    pool2: Pooled,
-    sign2: Array2<f32>,
-    norm3: Normalized<Ix2>,
-    tanh3: Array2<f32>,
-    pub(crate) logits: Array2<f32>,
-}
+    sign3: Sign,
+    dense3: Layer<QFullyConnected, Ix2>,
+    norm3: BatchNorm<Ix2>,
+    tanh3: Tanh<Ix2>,
 
-/// Gradients of every layer that is trained.
-pub(crate) struct LeNetGradients {
-    conv1: Gradients<f32, Ix4>,
-    norm1: NormGradients,
-    conv2: Gradients<f32, Ix4>,
-    norm2: NormGradients,
-    dense1: Gradients<f32, Ix2>,
-    norm3: NormGradients,
-    dense2: Gradients<f32, Ix2>,
+    dense4: Layer<QFullyConnected, Ix2>,
 }
-
-/// The packed weights of the four operators, from input to output.
-pub(crate) type PackedLeNet = [PackedWeights<f32>; 4];
 
 impl LeNet {
     pub(crate) fn new(rng: &mut Rng) -> Self {
         let kernels = |channels| Ix4(FILTERS, channels, KERNEL, KERNEL);
-        let features = FILTERS * LAST_SIDE * LAST_SIDE;
         let (conv, dense) = (QConvolution::new, QFullyConnected::new);
         LeNet {
             conv1: Layer::new(conv, false, kernels(1), rng),
+            pool1: MaxPool::default(),
+            tanh1: Tanh::default(),
             norm1: BatchNorm::new(FILTERS),
+            sign2: Sign::new(),
             conv2: Layer::new(conv, true, kernels(FILTERS), rng),
             norm2: BatchNorm::new(FILTERS),
-            dense1: Layer::new(dense, true, Ix2(HIDDEN, features), rng),
+            pool2: MaxPool::default(),
+            sign3: Sign::new(),
+            dense3: Layer::new(dense, true, Ix2(HIDDEN, FEATURES), rng),
             norm3: BatchNorm::new(HIDDEN),
-            dense2: Layer::new(dense, false, Ix2(CLASSES, HIDDEN), rng),
-            sign: QActivation::new(ActivationQuantizer::sign()),
+            tanh3: Tanh::default(),
+            dense4: Layer::new(dense, false, Ix2(CLASSES, HIDDEN), rng),
         }
     }
 
-    /// The forward of training: normalizes with the statistics of the batch.
-    pub(crate) fn forward(&self, x: ArrayView4<'_, f32>, scratch: &mut Scratch) -> Result<Trace> {
+    /// The logits of images, (N, 1, 28, 28).
+    pub(crate) fn forward(&mut self, x: Array4<f32>, mode: Mode) -> Result<Array2<f32>> {
+        let images = x.len_of(Axis(0));
+        let x = self.conv1.forward(x)?;
         // tanh grows with its argument, so it may as well come after the maximum.
-        let pool1 = Pooled::new(self.conv1.forward(x, None, scratch)?.view());
-        let tanh1 = pool1.out.mapv(f32::tanh);
-        let norm1 = self.norm1.forward(tanh1.clone());
+        let x = self.tanh1.forward(self.pool1.forward(x));
+        let x = self.norm1.forward(x, mode);
 
-        let sign1 = self.sign.forward(norm1.out.view())?;
-        let norm2 = self
-            .norm2
-            .forward(self.conv2.forward(sign1.view(), None, scratch)?);
-        let pool2 = Pooled::new(norm2.out.view());
+        let x = self.conv2.forward(self.sign2.forward(x)?)?;
+        let x = self.pool2.forward(self.norm2.forward(x, mode));
 
-        let sign2 = flatten(self.sign.forward(pool2.out.view())?);
-        let norm3 = self
-            .norm3
-            .forward(self.dense1.forward(sign2.view(), None, scratch)?);
-        let tanh3 = norm3.out.mapv(f32::tanh);
+        let x = self.sign3.forward(x)?;
+        let features = x.len() / images;
+        let x = self
+            .dense3
+            .forward(x.into_shape_with_order((images, features))?)?;
+        let x = self.tanh3.forward(self.norm3.forward(x, mode));
 
-        let logits = self.dense2.forward(tanh3.view(), None, scratch)?;
-        Ok(Trace {
-            pool1,
-            tanh1,
-            norm1,
-            sign1,
-            norm2,
-            pool2,
-            sign2,
-            norm3,
-            tanh3,
-            logits,
-        })
+        self.dense4.forward(x)
     }
 
-    /// All gradients from that of the logits.
-    pub(crate) fn backward(
-        &self,
-        trace: &Trace,
-        d_logits: &Array2<f32>,
-        x: ArrayView4<'_, f32>,
-    ) -> Result<LeNetGradients> {
-        let dense2 = self.dense2.backward(d_logits, trace.tanh3.view())?;
+    /// Fills in all gradients from that of the logits.
+    pub(crate) fn backward(&mut self, d_logits: Array2<f32>) -> Result<()> {
+        let dy = self.dense4.backward(d_logits)?;
 
-        let dy = tanh_backward(&dense2.input, &trace.tanh3);
-        let (dy, norm3) = self.norm3.backward(&trace.norm3, dy);
-        let dense1 = self.dense1.backward(&dy, trace.sign2.view())?;
-        let dy = dense1
-            .input
-            .to_shape(trace.pool2.out.raw_dim())
-            .expect("as before flatten");
-        let dy = self.sign.backward(dy.view(), trace.pool2.out.view())?;
+        let dy = self.norm3.backward(self.tanh3.backward(dy));
+        let dy = self.dense3.backward(dy)?;
+        let dy = dy.into_shape_with_order(self.sign3.x.raw_dim())?;
+        let dy = self.sign3.backward(dy)?;
 
-        let (dy, norm2) = self.norm2.backward(&trace.norm2, trace.pool2.backward(&dy));
-        let conv2 = self.conv2.backward(&dy, trace.sign1.view())?;
-        let dy = self
-            .sign
-            .backward(conv2.input.view(), trace.norm1.out.view())?;
+        let dy = self.norm2.backward(self.pool2.backward(dy));
+        let dy = self.sign2.backward(self.conv2.backward(dy)?)?;
 
-        let (dy, norm1) = self.norm1.backward(&trace.norm1, dy);
-        let dy = trace.pool1.backward(&tanh_backward(&dy, &trace.tanh1));
-        let conv1 = self.conv1.backward(&dy, x)?;
-        Ok(LeNetGradients {
-            conv1,
-            norm1,
-            conv2,
-            norm2,
-            dense1,
-            norm3,
-            dense2,
-        })
+        let dy = self.tanh1.backward(self.norm1.backward(dy));
+        self.conv1.backward(self.pool1.backward(dy))?;
+        Ok(())
     }
 
     /// One step of training.
-    pub(crate) fn update(&mut self, trace: &Trace, gradients: &LeNetGradients, adam: Adam) {
-        self.conv1.update(&gradients.conv1, adam);
-        self.norm1.update(&trace.norm1, &gradients.norm1, adam);
-        self.conv2.update(&gradients.conv2, adam);
-        self.norm2.update(&trace.norm2, &gradients.norm2, adam);
-        self.dense1.update(&gradients.dense1, adam);
-        self.norm3.update(&trace.norm3, &gradients.norm3, adam);
-        self.dense2.update(&gradients.dense2, adam);
+    pub(crate) fn update(&mut self, adam: Adam) {
+        self.conv1.update(adam);
+        self.norm1.update(adam);
+        self.conv2.update(adam);
+        self.norm2.update(adam);
+        self.dense3.update(adam);
+        self.norm3.update(adam);
+        self.dense4.update(adam);
     }
 
-    /// The logits of images, from packed weights or from the latent ones.
-    pub(crate) fn infer(
-        &self,
-        x: ArrayView4<'_, f32>,
-        packed: Option<&PackedLeNet>,
-        scratch: &mut Scratch,
-    ) -> Result<Array2<f32>> {
-        let [conv1, conv2, dense1, dense2] = match packed {
-            Some(packed) => packed.each_ref().map(Some),
-            None => [None; 4],
-        };
-        let pool1 = Pooled::new(self.conv1.forward(x, conv1, scratch)?.view());
-        let norm1 = self.norm1.infer(pool1.out.mapv_into(f32::tanh));
-
-        let sign1 = self.sign.forward(norm1.view())?;
-        let norm2 = self
-            .norm2
-            .infer(self.conv2.forward(sign1.view(), conv2, scratch)?);
-        let pool2 = Pooled::new(norm2.view());
-
-        let sign2 = flatten(self.sign.forward(pool2.out.view())?);
-        let norm3 = self
-            .norm3
-            .infer(self.dense1.forward(sign2.view(), dense1, scratch)?);
-
-        self.dense2
-            .forward(norm3.mapv_into(f32::tanh).view(), dense2, scratch)
+    /// Quantizes and packs all weights, once and for all forwards from now on.
+    pub(crate) fn pack(&mut self) -> Result<()> {
+        self.conv1.pack()?;
+        self.conv2.pack()?;
+        self.dense3.pack()?;
+        self.dense4.pack()
     }
 
-    /// Quantizes and packs the weights of all operators.
-    pub(crate) fn pack(&self) -> Result<PackedLeNet> {
-        Ok([
-            self.conv1.operator.pack(self.conv1.weight.value.view())?,
-            self.conv2.operator.pack(self.conv2.weight.value.view())?,
-            self.dense1.operator.pack(self.dense1.weight.value.view())?,
-            self.dense2.operator.pack(self.dense2.weight.value.view())?,
-        ])
+    /// The layers with weights: name, number of weights, bytes they take when packed.
+    pub(crate) fn sizes(&self) -> [(&'static str, usize, usize); 4] {
+        [
+            self.conv1.size("conv1"),
+            self.conv2.size("conv2"),
+            self.dense3.size("dense3"),
+            self.dense4.size("dense4"),
+        ]
     }
 
     /// The bits of all latent weights.
     pub(crate) fn weight_bits(&self) -> Vec<u32> {
-        let conv = [&self.conv1, &self.conv2].map(|layer| layer.weight.value.iter());
-        let dense = [&self.dense1, &self.dense2].map(|layer| layer.weight.value.iter());
-        let conv = conv.into_iter().flatten();
-        conv.chain(dense.into_iter().flatten())
-            .map(|w| w.to_bits())
-            .collect()
+        let conv = self.conv1.weight_bits().chain(self.conv2.weight_bits());
+        let dense = self.dense3.weight_bits().chain(self.dense4.weight_bits());
+        conv.chain(dense).collect()
     }
 }
