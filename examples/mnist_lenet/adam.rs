@@ -26,12 +26,7 @@ impl<D: Dimension> Parameter<D> {
     pub(crate) fn new(value: Array<f32, D>) -> Self {
         let zeros = || Array::zeros(value.raw_dim());
         let (gradient, mean, square) = (zeros(), zeros(), zeros());
-        Parameter {
-            value,
-            gradient,
-            mean,
-            square,
-        }
+        Parameter { value, gradient, mean, square }
     }
 
     pub(crate) fn update(&mut self, adam: Adam) {

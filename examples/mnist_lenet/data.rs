@@ -21,11 +21,7 @@ pub(crate) struct Dataset {
 impl Dataset {
     /// Reads the images and labels called `name`, "train" or "t10k", of a directory.
     pub(crate) fn read(directory: &Path, name: &str) -> Result<Self> {
-        let images = read_idx(
-            directory,
-            &format!("{name}-images-idx3-ubyte"),
-            &[SIDE, SIDE],
-        )?;
+        let images = read_idx(directory, &format!("{name}-images-idx3-ubyte"), &[SIDE, SIDE])?;
         let labels = read_idx(directory, &format!("{name}-labels-idx1-ubyte"), &[])?;
         let count = images.len() / (SIDE * SIDE);
         if labels.len() != count {
@@ -61,26 +57,19 @@ fn read_idx(directory: &Path, name: &str, item: &[usize]) -> Result<Vec<u8>> {
     let content =
         read_unzipped(&path).map_err(|e| -> Box<dyn std::error::Error> { error(e.to_string()) })?;
     let Some((header, bytes)) = content.split_at_checked(4 * (2 + item.len())) else {
-        return Err(error(format!(
-            "expected an IDX file, got {} bytes",
-            content.len()
-        )));
+        return Err(error(format!("expected an IDX file, got {} bytes", content.len())));
     };
     let number = |bytes: &[u8]| bytes.iter().fold(0, |n, &byte| n << 8 | usize::from(byte));
     let header: Vec<usize> = header.chunks_exact(4).map(number).collect();
     let count = header[1].max(1);
     let expected = [&[2048 + 1 + item.len(), count], item].concat();
     if header != expected {
-        return Err(error(format!(
-            "expected IDX header {expected:?}, got {header:?}"
-        )));
+        return Err(error(format!("expected IDX header {expected:?}, got {header:?}")));
     }
     let len = count.saturating_mul(item.iter().product());
     if bytes.len() != len {
         let found = bytes.len();
-        return Err(error(format!(
-            "expected {len} bytes after the header, got {found}"
-        )));
+        return Err(error(format!("expected {len} bytes after the header, got {found}")));
     }
     Ok(bytes.to_vec())
 }

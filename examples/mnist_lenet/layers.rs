@@ -135,9 +135,7 @@ pub(crate) struct Tanh<D: Dimension> {
 
 impl<D: Dimension> Tanh<D> {
     pub(crate) fn forward(&mut self, mut x: Array<f32, D>) -> Array<f32, D> {
-        let values = x
-            .as_slice_memory_order_mut()
-            .expect("an array without gaps");
+        let values = x.as_slice_memory_order_mut().expect("an array without gaps");
         values.par_iter_mut().for_each(|x| *x = x.tanh());
         self.y = x.clone();
         x

@@ -87,12 +87,7 @@ fn run() -> Result<()> {
 impl Options {
     /// `None` if help is asked for.
     fn parse(mut args: impl Iterator<Item = String>) -> Result<Option<Self>> {
-        let mut options = Options {
-            data: None,
-            epochs: 4,
-            batch: 50,
-            seed: 0,
-        };
+        let mut options = Options { data: None, epochs: 4, batch: 50, seed: 0 };
         while let Some(arg) = args.next() {
             let mut value = || args.next().ok_or(format!("{arg}: expected a value"));
             match arg.as_str() {

@@ -117,9 +117,7 @@ macro_rules! operator_layer {
         }
     };
 }
-operator_layer!(QConvolution<2>, Ix4, |op, x, w| {
-    op.output_shape(x.raw_dim(), w.raw_dim())?
-});
+operator_layer!(QConvolution<2>, Ix4, |op, x, w| op.output_shape(x.raw_dim(), w.raw_dim())?);
 operator_layer!(QFullyConnected, Ix2, |op, x, w| (x.nrows(), w.nrows()));
 
 /// A QActivation with its last input.
@@ -200,9 +198,7 @@ impl LeNet {
 
         let x = self.sign3.forward(x)?;
         let features = x.len() / images;
-        let x = self
-            .dense3
-            .forward(x.into_shape_with_order((images, features))?)?;
+        let x = self.dense3.forward(x.into_shape_with_order((images, features))?)?;
         let x = self.tanh3.forward(self.norm3.forward(x, mode));
 
         self.dense4.forward(x)
