@@ -145,8 +145,12 @@ impl Operator<'_> {
     }
 
     fn check_output(&self, operand: Operand, geometry: &Geometry, found: [usize; 5]) -> Result<()> {
-        let expected = self.user_shape(geometry.output_shape());
-        check_same_shape(operand, &expected, &self.user_shape(found))
+        let expected = geometry.output_shape();
+        if found == expected {
+            return Ok(());
+        }
+        let (expected, found) = (self.user_shape(expected), self.user_shape(found));
+        Err(Error::Shape { operand, expected, found })
     }
 
     /// The shape of an activation tensor as the user sees it.
