@@ -29,27 +29,30 @@ pub(crate) fn packed_len(geometry: &Geometry) -> Result<usize> {
     product(&sizes, "packed activations")
 }
 
-/// Packs the 1-bit codes of `x` (N, C, D, H, W), whatever its strides.
+/// Packs the 1-bit codes of `x` (N, C, D, H, W), whatever its strides. Returns whether there is a
+/// NaN among its numbers, in which case the codes mean nothing.
 pub(crate) fn pack_input<T: Element>(
     kernel: Kernel,
     geometry: &Geometry,
     x: &ArrayView5<'_, T>,
     threshold: Threshold<T>,
     lanes: &mut [u32],
-) {
+) -> bool {
     let pixel_words = pixel_words(geometry);
     let image_words = geometry.pixels() * geometry.groups() * pixel_words;
     if image_words == 0 {
-        return;
+        return false;
     }
     let pack = Pack { kernel, groups: geometry.groups(), pixel_words, threshold };
     let images = lanes.par_chunks_mut(image_words).zip(0..geometry.batch);
-    images.for_each(|(lanes, image)| {
-        pack.image(x.index_axis(Axis(0), image), lanes);
+    let nans = images.map(|(lanes, image)| {
+        let nan = pack.image(x.index_axis(Axis(0), image), lanes);
         if geometry.is_pointwise() {
             lanes.chunks_mut(pixel_words).for_each(chain);
         }
+        nan
     });
+    nans.reduce(|| false, |a, b| a | b)
 }
 
 /// How pixels are packed.
@@ -61,64 +64,72 @@ struct Pack<T> {
 }
 
 impl<T: Element> Pack<T> {
-    fn image(&self, image: ArrayView4<'_, T>, lanes: &mut [u32]) {
+    fn image(&self, image: ArrayView4<'_, T>, lanes: &mut [u32]) -> bool {
         let stride = |axis: usize| image.strides()[axis].unsigned_abs();
         if (1..4).all(|axis| stride(axis) >= stride(0)) {
-            self.pixels(image, lanes);
+            self.pixels(image, lanes)
+        } else if image.index_axis(Axis(0), 0).as_slice().is_some() {
+            self.planes(image, lanes)
         } else {
-            self.planes(image, lanes);
+            self.any(image, lanes)
         }
     }
 
     /// Channels lie closest: pixel by pixel.
-    fn pixels(&self, image: ArrayView4<'_, T>, lanes: &mut [u32]) {
+    fn pixels(&self, image: ArrayView4<'_, T>, lanes: &mut [u32]) -> bool {
+        if image.strides()[0] != 1 {
+            return self.any(image, lanes);
+        }
         let width = image.len_of(Axis(0)) / self.groups;
         let mut lanes = lanes.chunks_exact_mut(self.pixel_words);
+        let mut nan = false;
         for pixel in image.permuted_axes([1, 2, 3, 0]).lanes(Axis(3)) {
-            for (channels, words) in pixel.axis_chunks_iter(Axis(0), width).zip(&mut lanes) {
-                match channels.as_slice() {
-                    Some(channels) => self.kernel.pack_row(channels, self.threshold, words),
-                    None => {
-                        words.fill(0);
-                        for (channel, &x) in channels.iter().enumerate() {
-                            words[channel / 32] |= self.threshold.code(x) << (channel % 32);
-                        }
-                    }
-                }
+            let groups = pixel.to_slice().unwrap_or_default().chunks_exact(width);
+            for (channels, words) in groups.zip(&mut lanes) {
+                nan |= self.kernel.pack_row(channels, self.threshold, words);
             }
         }
+        nan
     }
 
-    /// Channels lie apart: plane by plane.
-    fn planes(&self, image: ArrayView4<'_, T>, lanes: &mut [u32]) {
-        let channels = image.len_of(Axis(0));
-        let width = channels / self.groups;
-        let step = self.groups * self.pixel_words;
-        lanes.fill(0);
-        if image.index_axis(Axis(0), 0).as_slice().is_none() {
-            for (channel, plane) in image.outer_iter().enumerate() {
-                let (group, channel) = (channel / width, channel % width);
-                let lanes = &mut lanes[group * self.pixel_words + channel / 32..];
-                for (word, &x) in lanes.iter_mut().step_by(step).zip(&plane) {
-                    *word |= self.threshold.code(x) << (channel % 32);
-                }
+    /// Each channel is a slice: plane by plane, as many channels at a time as go into a word.
+    fn planes(&self, image: ArrayView4<'_, T>, lanes: &mut [u32]) -> bool {
+        let width = image.len_of(Axis(0)) / self.groups;
+        let mut nan = false;
+        for group in 0..self.groups {
+            for first in (0..width).step_by(32) {
+                let word = group * self.pixel_words + first / 32;
+                let channels = group * width + first..group * width + width.min(first + 32);
+                nan |= self.kernel.vectorize(PackPlanes {
+                    threshold: self.threshold,
+                    planes: image.slice(s![channels, .., .., ..]),
+                    lanes: &mut lanes[word..],
+                    step: self.groups * self.pixel_words,
+                });
             }
-            return;
         }
-        for first in
-            (0..channels).step_by(width).flat_map(|group| (group..group + width).step_by(32))
-        {
-            let group = first / width;
-            let word = group * self.pixel_words + first % width / 32;
-            let last = (first + 32).min((group + 1) * width);
-            let planes = image.slice(s![first..last, .., .., ..]);
-            self.kernel.vectorize(PackPlanes {
-                threshold: self.threshold,
-                planes,
-                lanes: &mut lanes[word..],
-                step,
-            });
+        // The word that a pointwise operator may have to even out its pairs.
+        if width.div_ceil(32) < self.pixel_words {
+            lanes.chunks_mut(self.pixel_words).for_each(|pixel| pixel[self.pixel_words - 1] = 0);
         }
+        nan
+    }
+
+    /// Any strides: number by number.
+    fn any(&self, image: ArrayView4<'_, T>, lanes: &mut [u32]) -> bool {
+        let width = image.len_of(Axis(0)) / self.groups;
+        let mut nan = false;
+        lanes.fill(0);
+        for (channel, plane) in image.outer_iter().enumerate() {
+            let (group, channel) = (channel / width, channel % width);
+            let lanes = &mut lanes[group * self.pixel_words + channel / 32..];
+            let words = lanes.iter_mut().step_by(self.groups * self.pixel_words);
+            for (word, &x) in words.zip(&plane) {
+                *word |= self.threshold.code(x) << (channel % 32);
+                nan |= x.is_nan();
+            }
+        }
+        nan
     }
 }
 
@@ -134,20 +145,23 @@ struct PackPlanes<'a, T> {
 }
 
 impl<T: Element> Code for PackPlanes<'_, T> {
+    /// Whether there is a NaN.
+    type Output = bool;
+
     #[inline(always)]
-    fn run(self) {
-        /// Pixels at a time, so that their words stay in registers and the first cache.
+    fn run(self) -> bool {
+        /// Pixels at a time, so that their words stay in the first cache.
         const BLOCK: usize = 256;
-        let threshold = self.threshold;
         let pixels = self.planes.len() / self.planes.len_of(Axis(0));
+        let mut nans = [false; BLOCK];
         for start in (0..pixels).step_by(BLOCK) {
             let len = BLOCK.min(pixels - start);
             let mut words = [0; BLOCK];
-            for channel in 0..self.planes.len_of(Axis(0)) {
-                let plane = self.planes.index_axis(Axis(0), channel);
-                let Some(plane) = plane.to_slice() else { return };
-                for (word, &x) in words.iter_mut().zip(&plane[start..start + len]) {
-                    *word |= threshold.code(x) << channel;
+            for (channel, plane) in self.planes.outer_iter().enumerate() {
+                let plane = &plane.to_slice().unwrap_or_default()[start..start + len];
+                for ((word, nan), &x) in words.iter_mut().zip(&mut nans).zip(plane) {
+                    *word |= self.threshold.code(x) << channel;
+                    *nan |= x.is_nan();
                 }
             }
             let lanes = self.lanes[start * self.step..].iter_mut().step_by(self.step);
@@ -155,6 +169,7 @@ impl<T: Element> Code for PackPlanes<'_, T> {
                 *lane = word;
             }
         }
+        nans.contains(&true)
     }
 }
 

@@ -12,7 +12,7 @@ use crate::pack::Codes;
 use crate::quantizer::{Levels, Threshold, check_numbers};
 use crate::scratch::{Addends, Floats, Integers, Scratch, Side, product, take};
 use crate::tiles::Tiles;
-use crate::{ActivationQuantizer, Element, Operand, PackedWeights, Result};
+use crate::{ActivationQuantizer, Element, Error, Operand, PackedWeights, Result};
 use ndarray::{ArrayView1, ArrayView5, ArrayViewMut5};
 
 /// What a forward is to compute, beside its operands.
@@ -103,7 +103,9 @@ impl<'a, T: Element> Call<'a, T> {
         let lanes = take(&mut buffers.bits, packed_len(geometry)?, "packed activations")?;
         let (epilogue, k_map) = self.epilogue(&mut floats.side)?;
         let kernel = self.kernel;
-        pack_input(kernel, geometry, &self.x, threshold, lanes);
+        if pack_input(kernel, geometry, &self.x, threshold, lanes) {
+            return Err(Error::NaN { operand: Operand::Input });
+        }
         let (pad, epilogue) =
             self.correct(exact, Summed::DifferingBits, epilogue, &mut buffers.addends)?;
         self.weights.fill_last_panel(&mut buffers.last_panel)?;
@@ -127,6 +129,7 @@ impl<'a, T: Element> Call<'a, T> {
     ) -> Result<()> {
         let geometry = &self.task.geometry;
         let lanes = take(&mut buffers.bytes, geometry.lanes(), "activation codes")?;
+        check_numbers(Operand::Input, &self.x)?;
         let (epilogue, k_map) = self.epilogue(&mut floats.side)?;
         quantize_lanes(&self.x, lanes, |x| self.task.activation.code(x) as u8);
         let (pad, epilogue) =
@@ -152,6 +155,7 @@ impl<'a, T: Element> Call<'a, T> {
     fn floats(&self, buffers: &mut Floats<T>, out: ArrayViewMut5<'_, T>) -> Result<()> {
         let geometry = &self.task.geometry;
         let lanes = take(&mut buffers.lanes, geometry.lanes(), "quantized activations")?;
+        check_numbers(Operand::Input, &self.x)?;
         let (epilogue, k_map) = self.epilogue(&mut buffers.side)?;
         quantize_lanes(&self.x, lanes, |x| self.task.activation.value(x));
         let weights = match self.weights.codes() {
@@ -172,10 +176,9 @@ impl<'a, T: Element> Call<'a, T> {
         )
     }
 
-    /// Checks the operands, and fills in what every path's epilogue needs. The lanes have been
+    /// Checks the bias, and fills in what every path's epilogue needs. The lanes have been
     /// allocated by now: a broadcast view may be too large to be read through.
     fn epilogue<'b>(&'b self, side: &'b mut Side<T>) -> Result<(Epilogue<'b, T>, &'b [T])> {
-        check_numbers(Operand::Input, &self.x)?;
         if let Some(bias) = &self.bias {
             check_numbers(Operand::Bias, bias)?;
         }

@@ -44,6 +44,8 @@ struct Compute<'a, T: Element, P: Product<T>> {
 }
 
 impl<T: Element, P: Product<T>> Code for Compute<'_, T, P> {
+    type Output = ();
+
     #[inline(always)]
     fn run(self) {
         self.tiles.compute(self.block, self.sizes, self.buffers);

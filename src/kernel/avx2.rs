@@ -17,8 +17,8 @@ const PAIRS: usize = 31;
 /// # Safety
 /// The CPU must have AVX2.
 #[target_feature(enable = "avx2")]
-pub(super) unsafe fn vectorize<C: Code>(code: C) {
-    code.run();
+pub(super) unsafe fn vectorize<C: Code>(code: C) -> C::Output {
+    code.run()
 }
 
 /// See [`Kernel::pack_row`](super::Kernel::pack_row).
@@ -26,7 +26,11 @@ pub(super) unsafe fn vectorize<C: Code>(code: C) {
 /// # Safety
 /// The CPU must have AVX2; there must be a word for every 32 numbers.
 #[target_feature(enable = "avx2")]
-pub(super) unsafe fn pack_row<T: Element>(row: &[T], threshold: Threshold<T>, words: &mut [u32]) {
+pub(super) unsafe fn pack_row<T: Element>(
+    row: &[T],
+    threshold: Threshold<T>,
+    words: &mut [u32],
+) -> bool {
     if TypeId::of::<T>() != TypeId::of::<f32>() {
         return super::portable::pack_row(row, threshold, words);
     }
@@ -36,7 +40,8 @@ pub(super) unsafe fn pack_row<T: Element>(row: &[T], threshold: Threshold<T>, wo
     };
     let whole = row.len() / 32;
     // SAFETY: T is f32; 32 numbers are read for each word of whole ones.
-    unsafe {
+    let nan = unsafe {
+        let mut nan = _mm256_setzero_ps();
         let t = _mm256_set1_ps(t.as_f64() as f32);
         for (i, word) in words[..whole].iter_mut().enumerate() {
             let numbers = row.as_ptr().cast::<f32>().add(32 * i);
@@ -48,11 +53,13 @@ pub(super) unsafe fn pack_row<T: Element>(row: &[T], threshold: Threshold<T>, wo
                     false => _mm256_cmp_ps::<_CMP_GE_OQ>(x, t),
                 };
                 bits |= (_mm256_movemask_ps(codes) as u32) << (8 * part);
+                nan = _mm256_or_ps(nan, _mm256_cmp_ps::<_CMP_UNORD_Q>(x, x));
             }
             *word = bits;
         }
-    }
-    super::portable::pack_row(&row[32 * whole..], threshold, &mut words[whole..]);
+        _mm256_movemask_ps(nan) != 0
+    };
+    nan | super::portable::pack_row(&row[32 * whole..], threshold, &mut words[whole..])
 }
 
 /// See [`Kernel::count_differing`](super::Kernel::count_differing).

@@ -68,7 +68,8 @@ pub(crate) fn unchained(i: usize, at: impl Fn(usize) -> u32) -> u32 {
 
 /// A piece of code for [`Kernel::vectorize`]. Its `run` should be `#[inline(always)]`.
 pub(crate) trait Code {
-    fn run(self);
+    type Output;
+    fn run(self) -> Self::Output;
 }
 
 /// The kernels of one instruction set. Holding one proves that the CPU has it.
@@ -87,7 +88,7 @@ impl Kernel {
     }
 
     /// Runs code that is compiled anew for each instruction set, so that its loops use it.
-    pub(crate) fn vectorize<C: Code>(self, code: C) {
+    pub(crate) fn vectorize<C: Code>(self, code: C) -> C::Output {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the CPU has AVX2, as `self` proves.
@@ -96,13 +97,14 @@ impl Kernel {
         }
     }
 
-    /// Packs the 1-bit codes of a row, the first lowest.
+    /// Packs the 1-bit codes of a row, the first lowest. Returns whether there is a NaN among its
+    /// numbers.
     pub(crate) fn pack_row<T: Element>(
         self,
         row: &[T],
         threshold: Threshold<T>,
         words: &mut [u32],
-    ) {
+    ) -> bool {
         assert!(words.len() >= row.len().div_ceil(32));
         match self.0 {
             #[cfg(target_arch = "x86_64")]

@@ -7,15 +7,19 @@ use crate::quantizer::Threshold;
 /// See [`Kernel::pack_row`](super::Kernel::pack_row). Inlined, to be vectorized anew for each
 /// instruction set.
 #[inline(always)]
-pub(super) fn pack_row<T: Element>(row: &[T], threshold: Threshold<T>, words: &mut [u32]) {
+pub(super) fn pack_row<T: Element>(row: &[T], threshold: Threshold<T>, words: &mut [u32]) -> bool {
     words.fill(0);
+    let mut nan = false;
     let mut blocks = row.chunks_exact(32);
     for (block, word) in (&mut blocks).zip(&mut *words) {
         *word = (0..32).fold(0, |word, i| word | threshold.code(block[i]) << i);
+        nan |= block.iter().fold(false, |nan, x| nan | x.is_nan());
     }
     for (i, &x) in blocks.remainder().iter().enumerate() {
         words[row.len() / 32] |= threshold.code(x) << i;
+        nan |= x.is_nan();
     }
+    nan
 }
 
 /// See [`Kernel::count_differing`](super::Kernel::count_differing).
