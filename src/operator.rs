@@ -137,11 +137,16 @@ impl Operator<'_> {
         inputs: &Inputs<'_, T>,
         out: &ArrayViewMut5<'_, T>,
     ) -> Result<()> {
-        self.options.scaling.validate(geometry.filters)?;
+        self.check_options(geometry)?;
         if let Some(bias) = &inputs.bias {
             check_same_shape(Operand::Bias, &[geometry.filters], bias.shape())?;
         }
         self.check_output(Operand::Output, geometry, out.dim().into())
+    }
+
+    fn check_options(&self, geometry: &Geometry) -> Result<()> {
+        self.options.activation.validate()?;
+        self.options.scaling.validate(geometry.filters)
     }
 
     fn check_output(&self, operand: Operand, geometry: &Geometry, found: [usize; 5]) -> Result<()> {
@@ -180,9 +185,8 @@ impl Operator<'_> {
         w: ArrayView5<'_, T>,
     ) -> Result<Gradients<T, Ix5>> {
         let geometry = self.geometry(x.dim().into(), w.dim().into())?;
-        self.options.scaling.validate(geometry.filters)?;
+        self.check_options(&geometry)?;
         self.check_output(Operand::OutputGradient, &geometry, dy.dim().into())?;
-        self.options.activation.validate()?;
         let packed = self.pack(w)?;
         backward(self.task(geometry), self.options.scale_gradient, &packed, dy, x, w)
     }

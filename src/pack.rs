@@ -154,7 +154,11 @@ impl<T: Element> PackedWeights<T> {
         self.factors = match (self.magnitudes.is_empty(), self.scales.is_empty()) {
             (true, _) => self.scales.clone(),
             (_, true) => self.magnitudes.clone(),
-            _ => self.magnitudes.iter().zip(&self.scales).map(|(&m, &s)| m * s).collect(),
+            _ => {
+                let products = self.magnitudes.iter().zip(&self.scales).map(|(&m, &s)| m * s);
+                let finite = |(i, p): (usize, T)| finite_scale(Operand::Scale, i, p.as_f64());
+                products.enumerate().map(finite).collect::<Result<_>>()?
+            }
         };
         Ok(())
     }

@@ -83,6 +83,7 @@ fn straight_through_estimators() {
         assert_eq!(parameter(dense.forward(x.view(), x.view(), None)), expected);
         let dense = QFullyConnected::new(activation, WeightQuantizer::sign());
         assert_eq!(parameter(dense.backward(x.view(), x.view(), x.view())), expected);
+        assert_eq!(parameter(dense.forward(x.view(), x.view(), None)), expected);
     }
 }
 
@@ -160,4 +161,17 @@ fn given_scales() {
         let dy = Array4::ones((1, 2, 2, 2));
         assert_eq!(layer.backward(dy.view(), x.view(), w.view()), Err(expected));
     }
+}
+
+/// A scale of the quantizer and one of the operator may only together be too large.
+#[test]
+fn products_of_scales() {
+    let (x, w) = (Array2::<f32>::ones((1, 3)), Array2::from_elem((1, 3), 1e30f32));
+    let layer =
+        QFullyConnected::new(ActivationQuantizer::sign(), WeightQuantizer::magnitude_aware_sign());
+    let expected = (Operand::Scale, 0, f64::INFINITY.to_bits());
+    let scaled = layer.clone().scaling(Scaling::Given(vec![1e30]));
+    assert_eq!(scale(scaled.forward(x.view(), w.view(), None)), expected);
+    assert_eq!(scale(scaled.pack(w.view())), expected);
+    assert!(layer.forward(x.view(), w.view(), None).is_ok());
 }
