@@ -8,11 +8,11 @@ use crate::epilogue::{Epilogue, Row};
 use crate::gemm::{Product, Tile};
 use crate::geometry::Geometry;
 use crate::kernel::{Code, Kernel, PANEL, chain, chain_words};
+use crate::parallel::any_chunk;
 use crate::quantizer::Threshold;
 use crate::scratch::product;
 use crate::{Element, Result};
 use ndarray::{ArrayView4, ArrayView5, ArrayViewMut1, Axis, s};
-use rayon::prelude::*;
 
 /// Words that the channels of a group take in a pixel.
 fn pixel_words(geometry: &Geometry) -> usize {
@@ -44,15 +44,13 @@ pub(crate) fn pack_input<T: Element>(
         return false;
     }
     let pack = Pack { kernel, groups: geometry.groups(), pixel_words, threshold };
-    let images = lanes.par_chunks_mut(image_words).zip(0..geometry.batch);
-    let nans = images.map(|(lanes, image)| {
+    any_chunk(lanes, image_words, |image, lanes| {
         let nan = pack.image(x.index_axis(Axis(0), image), lanes);
         if geometry.is_pointwise() {
             lanes.chunks_mut(pixel_words).for_each(chain);
         }
         nan
-    });
-    nans.reduce(|| false, |a, b| a | b)
+    })
 }
 
 /// How pixels are packed.
@@ -187,6 +185,7 @@ pub(crate) struct Bits<'a> {
 impl<T: Element> Product<T> for Bits<'_> {
     type Lane = u32;
     type Sum = i32;
+    const PRODUCTS_PER_BLOCK: usize = 1 << 22;
 
     fn pixel_lanes(&self, geometry: &Geometry) -> usize {
         geometry.groups() * pixel_words(geometry)

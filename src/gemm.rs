@@ -27,6 +27,9 @@ pub(crate) trait Product<T: Element>: Sync {
     /// What products are summed in.
     type Sum: Copy + Default + Send;
 
+    /// Products below which a second thread costs more than it saves.
+    const PRODUCTS_PER_BLOCK: usize = 1 << 18;
+
     /// Lanes of a pixel.
     fn pixel_lanes(&self, geometry: &Geometry) -> usize {
         geometry.channels

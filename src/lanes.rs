@@ -3,9 +3,9 @@
 use crate::Element;
 use crate::Result;
 use crate::geometry::Geometry;
+use crate::parallel::any_chunk;
 use crate::scratch::{product, take};
 use ndarray::{ArrayView4, ArrayView5, Axis};
-use rayon::prelude::*;
 
 /// Quantizes every activation of `x` (N, C, D, H, W), whatever its strides.
 pub(crate) fn quantize_lanes<T: Element, L: Copy + Send>(
@@ -18,8 +18,9 @@ pub(crate) fn quantize_lanes<T: Element, L: Copy + Send>(
         return;
     }
     let image_len = lanes.len() / images;
-    lanes.par_chunks_mut(image_len).zip(0..images).for_each(|(lanes, image)| {
+    any_chunk(lanes, image_len, |image, lanes| {
         quantize_image(x.index_axis(Axis(0), image), lanes, &quantize);
+        false
     });
 }
 

@@ -61,9 +61,6 @@ struct BufferSizes {
     outs: usize,
 }
 
-/// Products below which a second thread costs more than it saves.
-const PRODUCTS_PER_BLOCK: usize = 1 << 18;
-
 /// Windows are gathered in tiles of at most this many lanes, unless one window is larger.
 const TILE_LANES: usize = 1 << 18;
 
@@ -80,7 +77,7 @@ impl<T: Element, P: Product<T>> Tiles<'_, T, P> {
         }
         let row_len = self.geometry.row_len();
         let work = out.len().saturating_mul(row_len.max(1));
-        let blocks = (work / PRODUCTS_PER_BLOCK).clamp(1, 2 * rayon::current_num_threads());
+        let blocks = (work / P::PRODUCTS_PER_BLOCK).clamp(1, 2 * rayon::current_num_threads());
 
         // The size of a tile is that of the problem alone: floats are summed in the same order
         // at any number of threads.

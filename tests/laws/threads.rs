@@ -13,6 +13,8 @@ const THREADS: [usize; 4] = [1, 2, 3, 5];
 
 /// A forward is divided among threads by blocks of so many products.
 const PRODUCTS_PER_BLOCK: usize = 1 << 18;
+/// The same where both operands have one bit.
+const BIT_PRODUCTS_PER_BLOCK: usize = 1 << 22;
 
 fn random(shape: &[usize], random_numbers: &mut Random) -> ArrayD<f32> {
     ArrayD::from_shape_simple_fn(shape, || random_numbers.number())
@@ -26,17 +28,32 @@ fn results(layer: &Layer, x: &ArrayD<f32>, w: &ArrayD<f32>) -> Vec<(Vec<usize>, 
     [&y, &gradients.input, &gradients.weight, &gradients.bias].map(bits).into()
 }
 
+/// Outputs alone, as bits.
+fn outputs(layer: &Layer, x: &ArrayD<f32>, w: &ArrayD<f32>) -> Vec<(Vec<usize>, Vec<u64>)> {
+    vec![bits(&layer.forward(x.view(), w.view(), None).expect("a result"))]
+}
+
 fn same_at_any_number_of_threads(layer: &Layer, x: &[usize], w: &[usize]) {
+    same_with_blocks(PRODUCTS_PER_BLOCK, results, layer, x, w);
+}
+
+fn same_with_blocks(
+    products_per_block: usize,
+    compute: impl Fn(&Layer, &ArrayD<f32>, &ArrayD<f32>) -> Vec<(Vec<usize>, Vec<u64>)> + Sync,
+    layer: &Layer,
+    x: &[usize],
+    w: &[usize],
+) {
     let random_numbers = &mut Random(7);
     let (x, w) = (random(x, random_numbers), random(w, random_numbers));
     let outputs = layer.forward(x.view(), w.view(), None).expect("a result").len();
     let products = outputs * w.len() / w.shape()[0];
-    assert!(products >= 4 * PRODUCTS_PER_BLOCK, "{products} products are too few to divide");
+    assert!(products >= 4 * products_per_block, "{products} products are too few to divide");
     let at = |threads| {
         let pool = ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
         pool.install(|| {
             assert_eq!(rayon::current_num_threads(), threads);
-            results(layer, &x, &w)
+            compute(layer, &x, &w)
         })
     };
     let alone = at(1);
@@ -90,6 +107,19 @@ fn convolutions_divided_by_image_and_by_line() {
             &[11, 3, 2, 2, 3],
         );
     }
+}
+
+/// One bit by one bit is divided in larger blocks.
+#[test]
+fn signs() {
+    let (activation, weight) = (ActivationQuantizer::sign(), WeightQuantizer::sign());
+    let conv = QConvolution::new(activation, weight).padding([1, 1]).groups(2);
+    let same = |layer: Layer, x: &[usize], w: &[usize]| {
+        same_with_blocks(BIT_PRODUCTS_PER_BLOCK, outputs, &layer, x, w);
+    };
+    same(Layer::Dense(QFullyConnected::new(activation, weight)), &[259, 700], &[100, 700]);
+    same(Layer::Conv2(with_all_scales(conv.clone())), &[7, 64, 17, 19], &[30, 32, 3, 3]);
+    same(Layer::Conv2(with_all_scales(conv)), &[1, 64, 53, 47], &[30, 32, 3, 3]);
 }
 
 /// Wider codes are summed in floats, but in an order that threads have no part in.
