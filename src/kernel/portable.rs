@@ -44,7 +44,8 @@ pub(super) fn count_differing(rows: &[u32], panel: &[u32], sums: &mut [i32], str
     }
 }
 
-/// The dot product of two rows of codes.
+/// The dot product of two rows of codes. Inlined, to be vectorized anew for each instruction set.
+#[inline(always)]
 pub(crate) fn dot_bytes(a: &[u8], b: &[u8]) -> u64 {
     // 2^16 products of two bytes stay below 2^32, so each block sums in 32 bits.
     const BLOCK: usize = 1 << 16;
