@@ -9,6 +9,7 @@ use crate::kernel::Kernel;
 use crate::lanes::{k_map, quantize_lanes};
 use crate::options::{InputScaling, OutputForm, PadValue};
 use crate::pack::Codes;
+use crate::panels::BitPanels;
 use crate::quantizer::{Levels, Threshold, check_numbers};
 use crate::scratch::{Addends, Floats, Integers, Scratch, Side, product, take};
 use crate::tiles::Tiles;
@@ -60,7 +61,7 @@ struct Call<'a, T> {
 /// How a forward is computed.
 enum Path<'a, T> {
     /// 1-bit codes on both sides: XNOR and popcount.
-    Bits(Exact, &'a [u32], Threshold<T>),
+    Bits(Exact, &'a BitPanels, Threshold<T>),
     /// Codes of up to 8 bits: products of bytes.
     Bytes(Exact),
     /// Anything wider: a matrix product of the quantized numbers.
@@ -93,7 +94,7 @@ impl<'a, T: Element> Call<'a, T> {
     fn bits(
         &self,
         exact: Exact,
-        panels: &[u32],
+        panels: &BitPanels,
         threshold: Threshold<T>,
         buffers: &mut Integers,
         floats: &mut Floats<T>,
@@ -108,8 +109,8 @@ impl<'a, T: Element> Call<'a, T> {
         }
         let (pad, epilogue) =
             self.correct(exact, Summed::DifferingBits, epilogue, &mut buffers.addends)?;
-        self.weights.fill_last_panel(&mut buffers.last_panel)?;
-        let last = &buffers.last_panel[..];
+        panels.fill_last(&mut buffers.last_panel)?;
+        let (panels, last) = (panels.words(), &buffers.last_panel[..]);
         let product = &Bits { kernel, panels, last, pad: pad == 1 };
         let (rows, sums) = (&mut buffers.bit_rows, &mut buffers.bit_sums);
         Tiles { kernel: self.kernel, geometry, product, lanes, epilogue, k_map }.run(
@@ -223,7 +224,9 @@ impl<'a, T: Element> Call<'a, T> {
             false => 0,
         };
         let pad_addends = take(&mut buffers.taps, len, "filter sums")?;
-        self.weights.sum_taps(weight, pad_addends);
+        if len > 0 {
+            self.weights.sum_taps(weight, pad_addends);
+        }
         pad_addends.iter_mut().for_each(|sum| *sum *= 2 * multiple);
         Ok((pad, Epilogue { numerator, addends, pad_addends, ..epilogue }))
     }

@@ -87,6 +87,7 @@ mod lanes;
 mod operator;
 mod options;
 mod pack;
+mod panels;
 mod parallel;
 mod presets;
 mod quantizer;

@@ -1,13 +1,12 @@
 //! Latent weights to codes: quantized once, kept at their width.
 
-use crate::kernel::{PANEL, chain_words, unchained};
 use crate::options::Scaling;
+use crate::panels::BitPanels;
 use crate::quantizer::{Levels, WeightCoder, filter_magnitudes, finite_scale, tensor_magnitude};
-use crate::scratch::{product, reserve, take, zeros};
+use crate::scratch::{product, reserve, zeros};
 use crate::views::{view5, zeros_array};
 use crate::{Element, Error, Operand, Result, WeightQuantizer};
 use ndarray::{ArrayD, ArrayView5, IxDyn};
-use std::ops::Range;
 
 /// Weights of an operator, quantized once: one bit a weight at 1 bit, one byte a code at 2 to 8
 /// bits, quantized floats above that.
@@ -41,7 +40,7 @@ pub struct PackedWeights<T> {
     shape: [usize; 5],
     /// One of these three holds the weights, each filter as a row of `im2row`: chained bits in
     /// panels (see `kernel`), bytes, or numbers.
-    words: Vec<u32>,
+    panels: BitPanels,
     bytes: Vec<u8>,
     values: Vec<T>,
     /// The sum of the codes of each filter.
@@ -61,7 +60,7 @@ impl<T> Default for PackedWeights<T> {
             scaling: Scaling::None,
             spatial_dims: 0,
             shape: [0; 5],
-            words: Vec::new(),
+            panels: BitPanels::default(),
             bytes: Vec::new(),
             values: Vec::new(),
             sums: Vec::new(),
@@ -75,7 +74,7 @@ impl<T> Default for PackedWeights<T> {
 /// How the codes of packed weights lie in memory.
 pub(crate) enum Codes<'a, T> {
     /// Chained bits in panels of filters, as the kernels want them.
-    Panels(&'a [u32]),
+    Panels(&'a BitPanels),
     /// One byte a code.
     Bytes(&'a [u8]),
     /// Quantized numbers, without their filter's scale.
@@ -97,7 +96,6 @@ impl<T: Element> PackedWeights<T> {
         self.scaling.clone_from(scaling);
         self.spatial_dims = spatial_dims;
         self.shape = w.dim().into();
-        self.words.clear();
         self.bytes.clear();
         self.values.clear();
         self.sums.clear();
@@ -108,10 +106,7 @@ impl<T: Element> PackedWeights<T> {
         reserve(&mut self.sums, filters, what)?;
         let levels = self.levels();
         match levels {
-            Some(levels) if levels.bits() == 1 => {
-                let words = product(&[filters, chain_words(row_len)], what)?;
-                take(&mut self.words, words, what)?;
-            }
+            Some(levels) if levels.bits() == 1 => self.panels.reset(filters, row_len)?,
             Some(_) => reserve(&mut self.bytes, filters * row_len, what)?,
             None => reserve(&mut self.values, filters * row_len, what)?,
         }
@@ -122,11 +117,7 @@ impl<T: Element> PackedWeights<T> {
             match levels {
                 Some(levels) if levels.bits() == 1 => {
                     let codes = row.iter().map(|&w| coder.code(w));
-                    let panel = self.panel(filter / PANEL);
-                    let words = &mut self.words[panel.words];
-                    // A filter without weights has no words.
-                    let words = words.get_mut(filter % PANEL..).unwrap_or_default();
-                    self.sums.push(interleave(codes, words, panel.filters));
+                    self.sums.push(self.panels.set(filter, codes));
                 }
                 Some(_) => {
                     let start = self.bytes.len();
@@ -170,7 +161,7 @@ impl<T: Element> PackedWeights<T> {
 
     pub(crate) fn codes(&self) -> Codes<'_, T> {
         match self.levels() {
-            Some(levels) if levels.bits() == 1 => Codes::Panels(&self.words),
+            Some(levels) if levels.bits() == 1 => Codes::Panels(&self.panels),
             Some(_) => Codes::Bytes(&self.bytes),
             None => Codes::Values(&self.values),
         }
@@ -213,57 +204,34 @@ impl<T: Element> PackedWeights<T> {
         &self.scales
     }
 
-    /// Where a panel lies. The last one has no more filters than there are.
-    fn panel(&self, index: usize) -> Panel {
-        let row_words = chain_words(self.row_len());
-        let (first, end) = (index * PANEL, self.filters().min((index + 1) * PANEL));
-        Panel { words: first * row_words..end * row_words, filters: end - first }
-    }
-
-    /// Fills the last panel up to as many filters as the kernels want, if it has fewer.
-    pub(crate) fn fill_last_panel(&self, full: &mut Vec<u32>) -> Result<()> {
-        full.clear();
-        let panel = self.panel(self.filters() / PANEL);
-        if panel.filters > 0 {
-            let words = &self.words[panel.words];
-            let full = take(full, chain_words(self.row_len()) * PANEL, "weight panel")?;
-            for (full, words) in full.chunks_mut(PANEL).zip(words.chunks(panel.filters)) {
-                full[..panel.filters].copy_from_slice(words);
-            }
-        }
-        Ok(())
-    }
-
-    /// The code of a weight of a filter; 0 for those that are held as numbers.
-    #[inline]
-    fn code(&self, filter: usize, i: usize) -> u32 {
+    /// Calls `visit` with the number and the code of each weight of a filter, if weights are held
+    /// as integers.
+    fn for_each_code(&self, filter: usize, mut visit: impl FnMut(usize, u32)) {
         match self.codes() {
-            Codes::Panels(words) => {
-                let panel = self.panel(filter / PANEL);
-                let words = &words[panel.words];
-                unchained(i / 32, |i| words[i * panel.filters + filter % PANEL]) >> (i % 32) & 1
+            Codes::Panels(panels) => panels.for_each_code(filter, visit),
+            Codes::Bytes(bytes) => {
+                let row = &bytes[filter * self.row_len()..][..self.row_len()];
+                row.iter().enumerate().for_each(|(i, &code)| visit(i, code.into()));
             }
-            Codes::Bytes(bytes) => bytes[filter * self.row_len() + i].into(),
-            Codes::Values(_) => 0,
+            Codes::Values(_) => {}
         }
     }
 
     /// Sums the integer weights (the numerators of their [`Levels`]) of each `[tap][filter]`.
     pub(crate) fn sum_taps(&self, levels: Levels, sums: &mut [i64]) {
         let [filters, channels, ..] = self.shape;
-        for (i, sum) in sums.iter_mut().enumerate() {
-            let (tap, filter) = (i / filters, i % filters);
-            let row = tap * channels..(tap + 1) * channels;
-            *sum = row.map(|i| levels.numerator(self.code(filter, i))).sum();
+        sums.fill(0);
+        for filter in 0..filters {
+            self.for_each_code(filter, |i, code| {
+                sums[i / channels * filters + filter] += levels.numerator(code);
+            });
         }
     }
 
     /// The codes `[filter][tap][channel]` as bytes, whatever their width.
     pub(crate) fn expand_codes(&self, rows: &mut [u8]) {
         for (filter, row) in rows.chunks_mut(self.row_len().max(1)).enumerate() {
-            for (i, code) in row.iter_mut().enumerate() {
-                *code = self.code(filter, i) as u8;
-            }
+            self.for_each_code(filter, |i, code| row[i] = code as u8);
         }
     }
 
@@ -272,10 +240,9 @@ impl<T: Element> PackedWeights<T> {
         let Some(levels) = self.levels() else {
             return rows.copy_from_slice(&self.values);
         };
+        let values: [T; 256] = std::array::from_fn(|code| levels.value(code as u32));
         for (filter, row) in rows.chunks_mut(self.row_len().max(1)).enumerate() {
-            for (i, value) in row.iter_mut().enumerate() {
-                *value = levels.value(self.code(filter, i));
-            }
+            self.for_each_code(filter, |i, code| row[i] = values[code as usize]);
         }
     }
 
@@ -310,7 +277,7 @@ impl<T: Element> PackedWeights<T> {
     /// Bytes that the codes, sums and scales take.
     pub fn size_in_bytes(&self) -> usize {
         let floats = self.values.len() + self.magnitudes.len() + self.scales.len();
-        size_of_val(&self.words[..])
+        size_of_val(self.panels.words())
             + self.bytes.len()
             + size_of_val(&self.sums[..])
             + (floats + self.factors.len()) * size_of::<T>()
@@ -320,14 +287,15 @@ impl<T: Element> PackedWeights<T> {
     /// of weight `64 j + i`, where weights run over the kernel, and over the channels at each
     /// kernel position; for a dense layer, over its inputs.
     pub fn words(&self, filter: usize) -> Option<Vec<u64>> {
-        let bits = self.levels().filter(|levels| levels.bits() == 1);
-        bits.filter(|_| filter < self.filters()).map(|_| {
-            let mut words = vec![0; self.row_len().div_ceil(64)];
-            for i in 0..self.row_len() {
-                words[i / 64] |= u64::from(self.code(filter, i)) << (i % 64);
-            }
-            words
-        })
+        let Codes::Panels(panels) = self.codes() else { return None };
+        if filter >= self.filters() {
+            return None;
+        }
+        let mut words = vec![0; self.row_len().div_ceil(64)];
+        for (i, word) in panels.row(filter).enumerate() {
+            words[i / 2] |= u64::from(word) << (i % 2 * 32);
+        }
+        Some(words)
     }
 
     /// The quantized weights in the shape of the latent ones, with the quantizer's scale but
@@ -346,27 +314,4 @@ impl<T: Element> PackedWeights<T> {
             .into_shape_with_order(self.shape())
             .map_err(|_| Error::TooLarge { what: "quantized weights", elements })
     }
-}
-
-/// A panel of 1-bit weights in memory.
-struct Panel {
-    words: Range<usize>,
-    filters: usize,
-}
-
-/// Chains 1-bit codes, the first lowest, and spreads them over every `step`th word of zeroed
-/// ones. Returns the sum of the codes.
-fn interleave(codes: impl Iterator<Item = u32>, words: &mut [u32], step: usize) -> i64 {
-    let mut sum = 0;
-    for (i, code) in codes.enumerate() {
-        words[i / 32 * step] |= code << (i % 32);
-        sum += i64::from(code);
-    }
-    let mut parity = 0;
-    for pair in words.chunks_mut(2 * step) {
-        let first = pair[0];
-        parity ^= first ^ pair[step];
-        (pair[0], pair[step]) = (parity, first);
-    }
-    sum
 }
