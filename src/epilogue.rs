@@ -25,6 +25,10 @@ use std::ops::{Add, Mul, Shr};
 /// Length of rows from which on the sums of bits no longer fit into `i32` with their factors.
 pub(crate) const LONG_ROW: usize = 1 << 26;
 
+/// Longest row whose sums of products of bytes fit into `i64` with their factors. Only operands
+/// without elements have longer ones.
+pub(crate) const LONGEST_ROW: u64 = 1 << 43;
+
 /// What a kernel sums over a row and a filter.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Summed {

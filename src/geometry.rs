@@ -3,6 +3,7 @@
 //! A convolution of one or two spatial dimensions has length 1 along the axes it lacks; a dense
 //! layer is a pointwise convolution over one image whose pixels are the rows of the batch.
 
+use crate::epilogue::LONGEST_ROW;
 use crate::scratch::product;
 use crate::{Error, Operand, Result};
 use std::ops::Range;
@@ -64,6 +65,9 @@ impl Geometry {
         product(&[batch, channels, pixels], "input")?;
         let taps = product(&kernel, "kernel")?;
         let row = product(&[taps, group_channels], "kernel")?;
+        if row as u64 > LONGEST_ROW {
+            return Err(Error::TooLarge { what: "kernel", elements: row });
+        }
         product(&[filters, row], "weight")?;
         let positions = product(&output, "output positions")?;
         product(&[batch, filters, positions], "output")?;
