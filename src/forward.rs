@@ -219,7 +219,7 @@ impl<'a, T: Element> Call<'a, T> {
             *addend = numerator.addend(sum);
         }
         let (pad, multiple) = pad_code(activation, pad);
-        let len = match multiple != 0 && geometry.has_padding() {
+        let len = match multiple != 0 && geometry.has_padding() && geometry.row_len() > 0 {
             true => product(&[geometry.taps(), geometry.filters], "filter sums")?,
             false => 0,
         };

@@ -145,6 +145,17 @@ fn nothing_times_much() {
     }
 }
 
+/// Rows that nothing but weights of no filters can have, too long for exact sums.
+#[test]
+fn long_rows_of_no_filters() {
+    for exponent in [44, 50, 56, 62] {
+        let operand = Array2::<f32>::zeros((0, 1 << exponent));
+        for layer in layers() {
+            assert!(is_too_large(layer.forward(operand.view(), operand.view(), None)));
+        }
+    }
+}
+
 /// Nothing to sum takes no time, however long the axes are that it is not summed along.
 #[test]
 fn much_times_nothing() {
@@ -161,10 +172,16 @@ fn much_times_nothing() {
     let plain = layer.clone().input_scaling(InputScaling::None);
     let gradients = plain.backward(dy, x.view(), w.view()).expect("gradients");
     assert_eq!(gradients.input, array![[[[0.0]]]]);
+    // No filters, and a kernel longer than could be walked through.
+    let w = w.broadcast((0, 1, 1 << 42, 1)).expect("a broadcast");
+    let layer_of = |pad| layer.clone().padding_sides([[pad, 0], [0, 0]]);
+    let y = layer_of(1 << 42).forward(x.view(), w, None).expect("a result");
+    assert_eq!(y.dim(), (1, 0, 2, 1));
     // No channels, and as long a kernel.
     let (x, w) = (Array4::<f32>::ones((1, 0, 1, 1)), Array4::<f32>::ones((1, 0, 1, 1)));
     let w = w.broadcast((1, 0, HUGE + 1, 1)).expect("a broadcast");
-    for layer in [layer, plain] {
+    let signs = conv().padding_sides([[HUGE, 0], [0, 0]]);
+    for layer in [layer, plain, signs] {
         let y = layer.forward(x.view(), w, None).expect("a result");
         assert_eq!(y, array![[[[0.0]]]]);
         let gradients = layer.backward(y.view(), x.view(), w).expect("gradients");
