@@ -59,8 +59,9 @@ pub(super) fn dorefa_backward<T: Element, D: Dimension>(
     let is_max = |w: T| w.tanh().abs() == max;
     let pull = if gradient == DorefaGradient::True {
         let ties = w.iter().filter(|&&w| is_max(w)).count();
-        let pull: T = g.iter().zip(w).map(|(&g, &w)| g * w.tanh()).sum();
-        pull / (max * max * T::of_integer(ties as i64))
+        // Divided by M twice, as M^2 may be too small for a number.
+        let pull: T = g.iter().zip(w).map(|(&g, &w)| g * (w.tanh() / max)).sum();
+        pull / (max * T::of_integer(ties as i64))
     } else {
         T::zero()
     };
@@ -92,6 +93,16 @@ mod tests {
             down[i] -= 1e-6;
             assert_relative_eq!(dw[i], (loss(&up) - loss(&down)) / 2e-6, epsilon = 1e-7);
         }
+    }
+
+    #[test]
+    fn true_gradient_of_tiny_weights_is_finite() {
+        let w = array![1e-25f32, 5e-26];
+        let mut dw = array![1.0, 0.5];
+        dorefa_backward(DorefaGradient::True, &w.view(), &mut dw);
+        // (1 - (1 + 0.5 / 2)) / M and 0.5 / M
+        assert_relative_eq!(dw[0], -0.25e25, max_relative = 1e-6);
+        assert_relative_eq!(dw[1], 0.5e25, max_relative = 1e-6);
     }
 
     #[test]
