@@ -78,7 +78,8 @@ impl QActivation {
     /// [`Error::BitWidth`] for any other width.
     pub fn bmxnet_v2(bits: u32, threshold: f64) -> Result<Self> {
         let ste = match bits {
-            2..=31 => Ste::Interval { low: 0.0, high: threshold.min(1.0) },
+            2..=31 if threshold > 1.0 => Ste::unit(),
+            2..=31 => Ste::Interval { low: 0.0, high: threshold },
             _ => Ste::clip(threshold),
         };
         Ok(QActivation::new(activation(bits)?.ste(ste)))

@@ -85,6 +85,11 @@ fn straight_through_estimators() {
         assert_eq!(parameter(dense.backward(x.view(), x.view(), x.view())), expected);
         assert_eq!(parameter(dense.forward(x.view(), x.view(), None)), expected);
     }
+    for bits in [1, 2, 32] {
+        let layer = QActivation::bmxnet_v2(bits, f64::NAN).expect("a width");
+        let interval = ("STE interval", "low <= high");
+        assert_eq!(parameter(layer.backward(x.view(), x.view())), interval);
+    }
 }
 
 #[test]
