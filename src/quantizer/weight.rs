@@ -153,11 +153,16 @@ impl WeightQuantizer {
         }
     }
 
-    /// Whether two quantizers give the same codes and scales: all but their gradients agree.
+    /// Whether two quantizers give the same codes and scales: they agree in all but their
+    /// gradients, and in the rounding only if they round.
     pub(crate) fn same_forward(&self, other: &WeightQuantizer) -> bool {
-        let forward = |quantizer: &WeightQuantizer| {
-            let plain = quantizer.dorefa_gradient(DorefaGradient::default());
-            (plain.family, plain.rounding)
+        let forward = |quantizer: &WeightQuantizer| match quantizer.family {
+            Family::Dorefa { bits, .. } => {
+                let gradient = DorefaGradient::default();
+                (Family::Dorefa { bits, gradient }, quantizer.rounding)
+            }
+            family @ Family::Uniform { .. } => (family, quantizer.rounding),
+            family => (family, Rounding::default()),
         };
         forward(self) == forward(other)
     }

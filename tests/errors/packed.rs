@@ -45,6 +45,10 @@ fn quantizers_must_agree_in_the_forward() {
     for same in [dorefa(2).ste(Ste::clip(1.0)), dorefa(2).dorefa_gradient(DorefaGradient::True)] {
         assert_eq!(mismatch(&dense_with(same), &packed), None);
     }
+    // Nor has the rounding in a sign.
+    let packed_sign = dense().pack(w.view()).expect("packed weights");
+    let larq = QFullyConnected::larq(1, 1).expect("widths");
+    assert_eq!(mismatch(&larq, &packed_sign), None);
     let other_input = QFullyConnected::new(ActivationQuantizer::identity(), dorefa(2));
     assert_eq!(mismatch(&other_input, &packed), None);
 }
