@@ -10,7 +10,7 @@ use crate::gemm::{matrix, matrix_mut};
 use crate::geometry::Geometry;
 use crate::im2row::{gather, scatter_add};
 use crate::lanes::{k_map, quantize_lanes};
-use crate::options::{InputScaling, ScaleGradient, Scaling};
+use crate::options::{InputScaling, OutputForm, ScaleGradient, Scaling};
 use crate::quantizer::check_numbers;
 use crate::scratch::{product, zeros};
 use crate::views::{view5, zeros_array};
@@ -66,7 +66,13 @@ pub(crate) fn backward<T: Element>(
     let (d_lanes, d_weights) = products.compute()?;
     Ok(Gradients {
         input: input_gradient(task, &d_lanes, x)?,
-        weight: weight_gradient(scale_gradient, weights, d_weights, w)?,
+        weight: match scale_gradient {
+            ScaleGradient::Stopped => weight_gradient(weights, d_weights, &[], w)?,
+            ScaleGradient::Flow => {
+                let shares = scale_shares(task, weights, &dots, &d_weights)?;
+                weight_gradient(weights, d_weights, &shares, w)?
+            }
+        },
         bias: bias_gradient(dy),
     })
 }
@@ -218,17 +224,14 @@ fn input_gradient<T: Element>(
     Ok(dx)
 }
 
-/// The gradient of the latent weights from that of the unscaled quantized ones.
+/// The gradient of the latent weights from that of the unscaled quantized ones, and from what
+/// each `|w|` of a filter receives through its scale, if anything.
 fn weight_gradient<T: Element>(
-    scale_gradient: ScaleGradient,
     weights: &PackedWeights<T>,
     mut d_weights: Vec<T>,
+    shares: &[T],
     w: ArrayView5<'_, T>,
 ) -> Result<Array5<T>> {
-    let shares = match scale_gradient {
-        ScaleGradient::Stopped => Vec::new(),
-        ScaleGradient::Flow => scale_shares(weights, &d_weights)?,
-    };
     scale_filters(&mut d_weights, weights.scales());
     let [f, c, kd, kh, kw] = weights.dims();
     let dq = Array5::from_shape_vec([f, kd, kh, kw, c], d_weights).expect("sizes agree");
@@ -239,7 +242,7 @@ fn weight_gradient<T: Element>(
         dw = standard;
     }
     weights.quantizer().chain(&mut dw, w)?;
-    for ((mut dw, w), &share) in dw.outer_iter_mut().zip(w.outer_iter()).zip(&shares) {
+    for ((mut dw, w), &share) in dw.outer_iter_mut().zip(w.outer_iter()).zip(shares) {
         Zip::from(&mut dw).and(w).for_each(|dw, &w| {
             if w != T::zero() {
                 *dw += share * w.signum();
@@ -251,13 +254,27 @@ fn weight_gradient<T: Element>(
 
 /// What each weight of a filter receives through its scale, which is a mean of |w|; nothing if
 /// scales are no means.
-fn scale_shares<T: Element>(weights: &PackedWeights<T>, d_weights: &[T]) -> Result<Vec<T>> {
+fn scale_shares<T: Element>(
+    task: Task<'_>,
+    weights: &PackedWeights<T>,
+    dots: &[T],
+    d_weights: &[T],
+) -> Result<Vec<T>> {
     let (filters, row_len) = (weights.filters(), weights.row_len());
     let quantized = weights.quantized_rows()?;
-    // The gradient of each filter's scale is what its dots contribute: Σ q dq.
+    // The gradient of each filter's scale is what its dots contribute, Σ q dq, and the K of the
+    // offset, which is scaled with them.
     let d_scale = |f: usize| -> T {
         let row = f * row_len..(f + 1) * row_len;
-        quantized[row.clone()].iter().zip(&d_weights[row]).map(|(&q, &dq)| q * dq).sum()
+        let of_dots = quantized[row.clone()].iter().zip(&d_weights[row]).map(|(&q, &dq)| q * dq);
+        match task.form {
+            OutputForm::Dot => of_dots.sum(),
+            OutputForm::Offset { .. } => {
+                let magnitude = weights.magnitudes().get(f).copied().unwrap_or(T::one());
+                let d_dots: T = dots.iter().skip(f).step_by(filters).copied().sum();
+                of_dots.sum::<T>() + magnitude * T::of_integer(row_len as i64) * d_dots
+            }
+        }
     };
     Ok(match weights.scaling() {
         Scaling::PerFilter => {

@@ -199,6 +199,11 @@ impl<T: Element> PackedWeights<T> {
         &self.factors
     }
 
+    /// The quantizer's scale of each filter, or nothing.
+    pub(crate) fn magnitudes(&self) -> &[T] {
+        &self.magnitudes
+    }
+
     /// The [`Scaling`] of each filter, or nothing.
     pub(crate) fn scales(&self) -> &[T] {
         &self.scales

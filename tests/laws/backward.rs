@@ -69,7 +69,17 @@ fn expected<T: Number>(case: &Case) -> Expected {
     let mut weight_size = weight.gradient_size(&as_latent(&w_size), &latent_w);
     weight_size *= ste_size(weight_ste);
     if case.options.scale_gradient == ScaleGradient::Flow {
-        let (share, size) = scale_share(case, &qw, &d_w, &w_size);
+        let mut d_scales = of_filters(&(&qw * &d_w));
+        let mut size = (qw.mapv(f64::abs) * &w_size).sum();
+        if case.options.form != OutputForm::Dot {
+            let offsets = magnitudes.iter().map(|m| m * case.sizes.row_len() as f64);
+            let dots = dots.clone().permuted_axes([1, 0, 2, 3, 4]);
+            for ((d, offset), dots) in d_scales.iter_mut().zip(offsets).zip(dots.outer_iter()) {
+                *d += offset * dots.sum();
+                size += offset * dots.mapv(f64::abs).sum();
+            }
+        }
+        let share = scale_share(case, &d_scales, qw.len());
         for ((mut d, w), share) in d_latent.outer_iter_mut().zip(latent_w.outer_iter()).zip(share) {
             d.zip_mut_with(&w, |d, &w| *d += if w == 0.0 { 0.0 } else { share * w.signum() });
         }
@@ -84,26 +94,20 @@ fn expected<T: Number>(case: &Case) -> Expected {
     }
 }
 
-/// What `|w|` of each weight of a filter receives through the scale, and the size of its terms.
-fn scale_share(
-    case: &Case,
-    qw: &Array5<f64>,
-    d_w: &Array5<f64>,
-    size: &Array5<f64>,
-) -> (Vec<f64>, f64) {
-    let of_filters = |d: &Array5<f64>| -> Vec<f64> {
-        (qw * d).outer_iter().map(|filter| filter.sum()).collect()
-    };
-    let size = (qw.mapv(f64::abs) * size).sum();
-    let d_scales = of_filters(d_w);
+fn of_filters(values: &Array5<f64>) -> Vec<f64> {
+    values.outer_iter().map(|filter| filter.sum()).collect()
+}
+
+/// What `|w|` of each of `weights` receives through the scale of its filter.
+fn scale_share(case: &Case, d_scales: &[f64], weights: usize) -> Vec<f64> {
     let filters = d_scales.len();
     match case.scaling() {
         Scaling::PerFilter => {
-            let len = (qw.len() / filters) as f64;
-            (d_scales.iter().map(|d| d / len).collect(), size)
+            let len = (weights / filters) as f64;
+            d_scales.iter().map(|d| d / len).collect()
         }
-        Scaling::PerTensor => (vec![d_scales.iter().sum::<f64>() / qw.len() as f64; filters], size),
-        _ => (vec![0.0; filters], 0.0),
+        Scaling::PerTensor => vec![d_scales.iter().sum::<f64>() / weights as f64; filters],
+        _ => vec![0.0; filters],
     }
 }
 
