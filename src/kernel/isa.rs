@@ -16,7 +16,7 @@ pub enum Isa {
 
 impl Isa {
     /// All there are, the slowest first.
-    pub const ALL: [Isa; 3] = [Isa::Portable, Isa::Avx2, Isa::Neon];
+    pub const ALL: &'static [Isa] = &[Isa::Portable, Isa::Avx2, Isa::Neon];
 
     /// Whether this CPU has it.
     pub fn is_available(self) -> bool {
@@ -31,7 +31,8 @@ impl Isa {
         }
     }
 
-    /// The one that operators use now: the forced one, else the fastest of this CPU.
+    /// The one that operators use now: the forced one, else that of `QNN_ISA`, else the fastest of
+    /// this CPU.
     pub fn current() -> Isa {
         current()
     }
@@ -79,9 +80,8 @@ pub(super) fn current() -> Isa {
 
 /// What `QNN_ISA` names, if this CPU has it, else the fastest there is.
 fn default_isa() -> Isa {
-    let available = Isa::ALL.into_iter().rev().filter(|isa| isa.is_available());
+    let mut available = Isa::ALL.iter().copied().rev().filter(|isa| isa.is_available());
     let named = std::env::var("QNN_ISA").unwrap_or_default();
-    let mut available = available.collect::<Vec<_>>().into_iter();
-    let fastest = available.next().unwrap_or(Isa::Portable);
-    std::iter::once(fastest).chain(available).find(|isa| isa.name() == named).unwrap_or(fastest)
+    let found = available.clone().find(|isa| isa.name() == named);
+    found.or_else(|| available.next()).unwrap_or(Isa::Portable)
 }

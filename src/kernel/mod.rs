@@ -116,8 +116,8 @@ impl Kernel {
 
     /// How many bits of each row differ from each filter of a panel.
     ///
-    /// `rows` are chains of at least one pair, one after the other, `panel` is one of weights with as many words a
-    /// filter; sums go to `sums[row * stride..][..PANEL]`.
+    /// `rows` are chains of at least one pair, one after the other, `panel` is one of weights with
+    /// as many words a filter; sums go to `sums[row * stride..][..PANEL]`.
     pub(crate) fn count_differing(
         self,
         rows: &[u32],

@@ -15,7 +15,7 @@ impl Words {
 }
 
 fn available() -> impl Iterator<Item = Kernel> {
-    Isa::ALL.into_iter().filter_map(Kernel::new)
+    Isa::ALL.iter().copied().filter_map(Kernel::new)
 }
 
 #[test]
