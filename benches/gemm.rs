@@ -85,7 +85,7 @@ fn float_gemm(x: &Array2<f32>, w: &Array2<f32>, y: &mut Array2<f32>) {
     }
 }
 
-/// A layer without filters only packs its input.
+/// A layer of a single filter does little but pack its input.
 fn packing(c: &mut Criterion) {
     let fc = QFullyConnected::new(ActivationQuantizer::sign(), WeightQuantizer::sign());
     let mut group = c.benchmark_group("packing");

@@ -50,7 +50,8 @@ impl QActivation {
     /// The quantized numbers of `x`, in an array of its shape.
     ///
     /// # Errors
-    /// [`Error::NaN`](crate::Error::NaN) if `x` holds one.
+    /// [`Error::NaN`](crate::Error::NaN) if `x` holds one;
+    /// [`Error::TooLarge`](crate::Error::TooLarge) if there is no memory for the result.
     pub fn forward<T: Element, D: Dimension>(&self, x: ArrayView<'_, T, D>) -> Result<Array<T, D>> {
         let mut out = zeros_array(x.raw_dim(), "output")?;
         self.forward_into(x, out.view_mut())?;
@@ -79,7 +80,8 @@ impl QActivation {
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape) if `dy` is not of the shape of `x`;
     /// [`Error::NaN`](crate::Error::NaN) if either holds one;
-    /// [`Error::Parameter`](crate::Error::Parameter) if the STE has a bad one.
+    /// [`Error::Parameter`](crate::Error::Parameter) if the STE has a bad one;
+    /// [`Error::TooLarge`](crate::Error::TooLarge) if there is no memory for the result.
     pub fn backward<T: Element, D: Dimension>(
         &self,
         dy: ArrayView<'_, T, D>,

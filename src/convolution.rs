@@ -211,7 +211,8 @@ where
     ///
     /// # Errors
     /// [`Error::NaN`](crate::Error::NaN) if `w` holds one;
-    /// [`Error::NonFiniteScale`](crate::Error::NonFiniteScale) and
+    /// [`Error::AxisLength`](crate::Error::AxisLength) if [`Scaling::Given`] has not one scale a
+    /// filter; [`Error::NonFiniteScale`](crate::Error::NonFiniteScale) and
     /// [`Error::Parameter`](crate::Error::Parameter) for bad options;
     /// [`Error::TooLarge`](crate::Error::TooLarge) if there is no memory.
     pub fn pack<T: Element>(&self, w: ArrayView<'_, T, Tensor<S>>) -> Result<PackedWeights<T>> {

@@ -34,7 +34,7 @@ impl fmt::Display for Operand {
 }
 
 /// Why an operator refused its input. Nothing has been written when one of these comes back,
-/// except that an `_into` call that finds a NaN may already have used the caller's scratch.
+/// except that an `_into` call may already have used the caller's scratch.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -128,7 +128,7 @@ pub enum Error {
         /// Its value.
         value: f64,
     },
-    /// Packed weights that were made for another quantizer or scaling than the operator's.
+    /// Packed weights that were made for another quantizer, scaling or kind of operator.
     #[error("packed weights: expected {property} {expected}, got {found}")]
     PackedMismatch {
         /// What differs.

@@ -72,7 +72,8 @@ impl QActivation {
     }
 
     /// BMXNet-v2's `QActivation` with its `gradient_cancel_threshold`: at every width the gradient
-    /// passes where `|x| <= threshold`, at 2 to 31 bits only within 0..1.
+    /// passes where `|x| <= threshold`, at 2 to 31 bits only within 0..1. A threshold that is
+    /// negative or NaN is refused by the backward.
     ///
     /// # Errors
     /// [`Error::BitWidth`] for any other width.

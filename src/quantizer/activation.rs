@@ -147,7 +147,8 @@ impl ActivationQuantizer {
     /// The quantized numbers of `x`, in an array of its shape.
     ///
     /// # Errors
-    /// [`Error::NaN`](crate::Error::NaN) if `x` holds one.
+    /// [`Error::NaN`](crate::Error::NaN) if `x` holds one;
+    /// [`Error::TooLarge`](crate::Error::TooLarge) if there is no memory for the result.
     pub fn quantize<T: Element, D: Dimension>(
         &self,
         x: ArrayView<'_, T, D>,
@@ -162,7 +163,8 @@ impl ActivationQuantizer {
     /// nothing is quantized.
     ///
     /// # Errors
-    /// [`Error::NaN`](crate::Error::NaN) if `x` holds one.
+    /// [`Error::NaN`](crate::Error::NaN) if `x` holds one;
+    /// [`Error::TooLarge`](crate::Error::TooLarge) if there is no memory for the result.
     pub fn codes<T: Element, D: Dimension>(&self, x: ArrayView<'_, T, D>) -> Result<Array<u32, D>> {
         let mut codes = zeros_array(x.raw_dim(), "activation codes")?;
         check_numbers(Operand::Input, &x)?;
@@ -175,7 +177,8 @@ impl ActivationQuantizer {
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape) if `dy` is not of the shape of `x`;
     /// [`Error::NaN`](crate::Error::NaN) if either holds one;
-    /// [`Error::Parameter`](crate::Error::Parameter) if the [`Ste`] has a bad one.
+    /// [`Error::Parameter`](crate::Error::Parameter) if the [`Ste`] has a bad one;
+    /// [`Error::TooLarge`](crate::Error::TooLarge) if there is no memory for the result.
     pub fn backward<T: Element, D: Dimension>(
         &self,
         dy: ArrayView<'_, T, D>,

@@ -172,7 +172,9 @@ impl WeightQuantizer {
     /// # Errors
     /// [`Error::NaN`](crate::Error::NaN) if `w` holds one;
     /// [`Error::NonFiniteScale`](crate::Error::NonFiniteScale) if a scale or threshold is none;
-    /// [`Error::Parameter`](crate::Error::Parameter) if the quantizer has a bad one.
+    /// [`Error::Parameter`](crate::Error::Parameter) if the quantizer has a bad one;
+    /// [`Error::Shape`](crate::Error::Shape) if a dynamic-dimensional `w` has no axis;
+    /// [`Error::TooLarge`](crate::Error::TooLarge) if there is no memory for the result.
     pub fn quantize<T: Element, D: RemoveAxis>(
         &self,
         w: ArrayView<'_, T, D>,
