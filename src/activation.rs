@@ -23,6 +23,7 @@ use ndarray::{Array, ArrayView, ArrayViewMut, Dimension, Zip};
 /// assert_eq!(layer.backward(dy.view(), x.view())?, array![[0.0, 0.5], [0.5, 0.5]]);
 /// # Ok::<(), ndarray_qnn::Error>(())
 /// ```
+#[must_use = "setters return the changed value"]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct QActivation {
     quantizer: ActivationQuantizer,

@@ -71,6 +71,7 @@ pub type Tensor<const S: usize> = <Rank<S> as SpatialRank>::Tensor;
 /// assert_eq!(y, conv.forward(view, w.view(), None)?);
 /// # Ok::<(), ndarray_qnn::Error>(())
 /// ```
+#[must_use = "setters return the changed value"]
 #[derive(Clone, Debug, PartialEq)]
 pub struct QConvolution<const S: usize> {
     pub(crate) options: Options,

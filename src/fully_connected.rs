@@ -41,6 +41,7 @@ use ndarray::{Array2, ArrayView1, ArrayView2, ArrayViewMut2, Axis, Ix2};
 /// assert_eq!(w, latent);
 /// # Ok::<(), ndarray_qnn::Error>(())
 /// ```
+#[must_use = "setters return the changed value"]
 #[derive(Clone, Debug, PartialEq)]
 pub struct QFullyConnected {
     pub(crate) options: Options,

@@ -23,6 +23,7 @@ use ndarray::{Array, ArrayView, Dimension, Zip};
 /// assert_eq!(quantizer.backward(dy.view(), x.view())?, array![0.0, 1.0, 1.0, 0.0]);
 /// # Ok::<(), ndarray_qnn::Error>(())
 /// ```
+#[must_use = "setters return the changed value"]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ActivationQuantizer {
     family: Family,

@@ -32,6 +32,7 @@ use ndarray::{Array, ArrayView, Axis, Dimension, RemoveAxis, Zip};
 /// assert_eq!(scaled.quantize(w.view())?.row(1), array![-0.5, 0.5, -0.5]);
 /// # Ok::<(), ndarray_qnn::Error>(())
 /// ```
+#[must_use = "setters return the changed value"]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct WeightQuantizer {
     family: Family,
