@@ -1,7 +1,8 @@
 //! The one way of every forward: quantize the input to lanes, gather windows to rows, multiply
 //! tiles of rows with the packed weights, finish each row in the epilogue.
 
-use crate::bits::{Bits, pack_input, packed_len};
+use crate::bit_lanes::{pack_input, packed_len};
+use crate::bits::Bits;
 use crate::epilogue::{Epilogue, LONG_ROW, Numerator, Summed, pad_code};
 use crate::gemm::{self, Bytes};
 use crate::geometry::Geometry;

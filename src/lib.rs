@@ -72,6 +72,7 @@
 
 mod activation;
 mod backward;
+mod bit_lanes;
 mod bits;
 mod convolution;
 mod element;

@@ -227,10 +227,17 @@ impl<T: Element> PackedWeights<T> {
         let [filters, channels, ..] = self.shape;
         sums.fill(0);
         for filter in 0..filters {
-            self.for_each_code(filter, |i, code| {
-                sums[i / channels * filters + filter] += levels.numerator(code);
-            });
+            let mut add = |tap: usize, codes: i64| sums[tap * filters + filter] += codes;
+            match self.codes() {
+                Codes::Panels(panels) => {
+                    panels.for_each_part(filter, channels, |tap, ones| add(tap, ones.into()));
+                }
+                _ => self.for_each_code(filter, |i, code| add(i / channels, code.into())),
+            }
         }
+        // Σ (step code + offset) = step Σ code + offset channels
+        let offset = levels.offset() * channels as i64;
+        sums.iter_mut().for_each(|sum| *sum = levels.step() * *sum + offset);
     }
 
     /// The codes `[filter][tap][channel]` as bytes, whatever their width.

@@ -68,6 +68,26 @@ impl BitPanels {
         }
     }
 
+    /// Calls `visit` with the number of each part of `len` weights of a filter, and how many of
+    /// these are 1; more than once where a part lies in several words.
+    pub(crate) fn for_each_part(
+        &self,
+        filter: usize,
+        len: usize,
+        mut visit: impl FnMut(usize, u32),
+    ) {
+        for (i, word) in self.row(filter).enumerate() {
+            let (mut bit, end) = (32 * i, self.row_len.min(32 * (i + 1)));
+            while bit < end {
+                let part = bit / len;
+                let next = end.min((part + 1) * len);
+                let bits = word >> (bit - 32 * i) & u32::MAX >> (32 - (next - bit));
+                visit(part, bits.count_ones());
+                bit = next;
+            }
+        }
+    }
+
     /// The words of a filter as they were before they were chained.
     pub(crate) fn row(&self, filter: usize) -> impl Iterator<Item = u32> {
         let Panel { words, filters: step } = self.panel(filter / PANEL);
