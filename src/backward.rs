@@ -11,6 +11,7 @@ use crate::geometry::Geometry;
 use crate::im2row::{gather, scatter_add};
 use crate::lanes::{k_map, quantize_lanes};
 use crate::options::{InputScaling, OutputForm, ScaleGradient, Scaling};
+use crate::pack::scale_filters;
 use crate::quantizer::check_numbers;
 use crate::scratch::{product, zeros};
 use crate::views::{view5, zeros_array};
@@ -293,15 +294,4 @@ fn bias_gradient<T: Element>(dy: ArrayView5<'_, T>) -> Array1<T> {
     // In f64 and in logical order, whatever the memory layout.
     let sum = |dy: ArrayView4<'_, T>| T::of(dy.iter().map(|dy| dy.as_f64()).sum());
     dy.axis_iter(Axis(1)).map(sum).collect()
-}
-
-/// Multiplies the weights of each filter by its scale, if there are scales.
-fn scale_filters<T: Element>(rows: &mut [T], scales: &[T]) {
-    if scales.is_empty() {
-        return;
-    }
-    let row_len = rows.len() / scales.len();
-    for (row, &scale) in rows.chunks_mut(row_len.max(1)).zip(scales) {
-        row.iter_mut().for_each(|value| *value *= scale);
-    }
 }

@@ -5,6 +5,7 @@
 
 use crate::geometry::Geometry;
 use crate::kernel::{Code, Kernel, chain, chain_words};
+use crate::lanes::channels_are_closest;
 use crate::parallel::any_chunk;
 use crate::quantizer::Threshold;
 use crate::scratch::product;
@@ -60,21 +61,15 @@ struct Pack<T> {
 
 impl<T: Element> Pack<T> {
     fn image(&self, image: ArrayView4<'_, T>, lanes: &mut [u32]) -> bool {
-        let stride = |axis: usize| image.strides()[axis].unsigned_abs();
-        if (1..4).all(|axis| stride(axis) >= stride(0)) {
-            self.pixels(image, lanes)
-        } else if image.index_axis(Axis(0), 0).as_slice().is_some() {
-            self.planes(image, lanes)
-        } else {
-            self.any(image, lanes)
+        match channels_are_closest(&image) {
+            true if image.strides()[0] == 1 => self.pixels(image, lanes),
+            false if image.index_axis(Axis(0), 0).as_slice().is_some() => self.planes(image, lanes),
+            _ => self.any(image, lanes),
         }
     }
 
-    /// Channels lie closest: pixel by pixel.
+    /// The channels of a pixel are a slice: pixel by pixel.
     fn pixels(&self, image: ArrayView4<'_, T>, lanes: &mut [u32]) -> bool {
-        if image.strides()[0] != 1 {
-            return self.any(image, lanes);
-        }
         let width = image.len_of(Axis(0)) / self.groups;
         let mut lanes = lanes.chunks_exact_mut(self.pixel_words);
         let mut nan = false;

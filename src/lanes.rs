@@ -30,9 +30,7 @@ fn quantize_image<T: Element, L>(
     quantize: &impl Fn(T) -> L,
 ) {
     let channels = image.len_of(Axis(0));
-    let channels_are_closest =
-        image.strides()[1..].iter().all(|s| s.unsigned_abs() >= image.strides()[0].unsigned_abs());
-    if channels_are_closest {
+    if channels_are_closest(&image) {
         let pixels = image.permuted_axes([1, 2, 3, 0]);
         for (lane, &x) in lanes.iter_mut().zip(&pixels) {
             *lane = quantize(x);
@@ -45,6 +43,12 @@ fn quantize_image<T: Element, L>(
             }
         }
     }
+}
+
+/// Whether the channels of a pixel lie closer to each other than to those of other pixels.
+pub(crate) fn channels_are_closest<T>(image: &ArrayView4<'_, T>) -> bool {
+    let stride = |axis: usize| image.strides()[axis].unsigned_abs();
+    (1..4).all(|axis| stride(axis) >= stride(0))
 }
 
 /// XNOR-Net's K, `[image][position][group]`: the mean over the window of `mean|x|` over the

@@ -260,12 +260,9 @@ impl<T: Element> PackedWeights<T> {
 
     /// The same with the quantizer's scale, but without the operator's.
     pub(crate) fn quantized_rows(&self) -> Result<Vec<T>> {
-        let row_len = self.row_len();
-        let mut rows = zeros(self.filters() * row_len, "quantized weights")?;
+        let mut rows = zeros(self.len(), "quantized weights")?;
         self.expand_values(&mut rows);
-        for (row, &scale) in rows.chunks_mut(row_len.max(1)).zip(&self.magnitudes) {
-            row.iter_mut().for_each(|value| *value *= scale);
-        }
+        scale_filters(&mut rows, &self.magnitudes);
         Ok(rows)
     }
 
@@ -325,5 +322,16 @@ impl<T: Element> PackedWeights<T> {
         quantized
             .into_shape_with_order(self.shape())
             .map_err(|_| Error::TooLarge { what: "quantized weights", elements })
+    }
+}
+
+/// Multiplies the weights of each filter by its scale, if there are scales.
+pub(crate) fn scale_filters<T: Element>(rows: &mut [T], scales: &[T]) {
+    if scales.is_empty() {
+        return;
+    }
+    let row_len = rows.len() / scales.len();
+    for (row, &scale) in rows.chunks_mut(row_len.max(1)).zip(scales) {
+        row.iter_mut().for_each(|value| *value *= scale);
     }
 }
