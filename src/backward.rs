@@ -5,8 +5,8 @@
 //! dot products, `dX = dY W` is scattered back to the pixels, and `dW = dYᵀ X`; the quantizers
 //! then hand both down to the latent tensors.
 
+use crate::float_tiles::{matrix, matrix_mut};
 use crate::forward::Task;
-use crate::gemm::{matrix, matrix_mut};
 use crate::geometry::Geometry;
 use crate::im2row::{gather, scatter_add};
 use crate::lanes::{k_map, quantize_lanes};

@@ -32,6 +32,9 @@ pub trait Element:
     /// The nearest value of this type: where integers become floats.
     #[doc(hidden)]
     fn of_integer(value: i64) -> Self;
+    /// The same, of a shorter integer: vectors of these are converted at once.
+    #[doc(hidden)]
+    fn of_i32(value: i32) -> Self;
     /// Exact.
     #[doc(hidden)]
     fn as_f64(self) -> f64;
@@ -50,6 +53,10 @@ macro_rules! element {
                 value as $float
             }
             fn of_integer(value: i64) -> Self {
+                value as $float
+            }
+            #[inline(always)]
+            fn of_i32(value: i32) -> Self {
                 value as $float
             }
             fn as_f64(self) -> f64 {

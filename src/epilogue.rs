@@ -1,188 +1,46 @@
 //! The only place where integers become floats.
 //!
-//! 1. exact integer: what the kernel summed becomes the numerator of the dot product
+//! 1. exact integer: what the kernel summed becomes the numerator of the dot product (`numerator`),
+//!    with what padded positions add to it (`padding`)
 //! 2. one division by the common denominator (none for signs)
 //! 3. BMXNet's offset, folded into 1. for integers
 //! 4. the filter's scale, XNOR-Net's K, the bias
-//!
-//! With activations `(s_a c_a + o_a) / d_a` and weights `(s_w c_w + o_w) / d_w` (see
-//! [`Levels`]), sums over the K products of a dot give
-//!
-//! ```text
-//! d_a d_w dot = s_a s_w Σ c_a c_w + s_a o_w Σ c_a + o_a s_w Σ c_w + K o_a o_w
-//! ```
-//!
-//! and for bits `2 Σ c_a c_w = Σ c_a + Σ c_w - popcount(a xor b)`. Everything is kept doubled, so
-//! that the halves stay integers.
 
 use crate::Element;
 use crate::geometry::Geometry;
-use crate::options::{OutputForm, PadValue};
-use crate::quantizer::Levels;
-use ndarray::ArrayViewMut1;
+use crate::numerator::Numerator;
+use crate::options::OutputForm;
+use crate::padding::Padding;
+use crate::word_tiles::{Finish, Sums};
+use ndarray::{ArrayViewMut1, ArrayViewMut4, s};
 use std::ops::{Add, Mul, Shr};
 
-/// Length of rows from which on the sums of bits no longer fit into `i32` with their factors.
-pub(crate) const LONG_ROW: usize = 1 << 26;
-
-/// Longest row whose sums of products of bytes fit into `i64` with their factors. Only operands
-/// without elements have longer ones.
-pub(crate) const LONGEST_ROW: u64 = 1 << 43;
-
-/// What a kernel sums over a row and a filter.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Summed {
-    /// `popcount(a xor b)`.
-    DifferingBits,
-    /// `Σ c_a c_w`.
-    CodeProducts,
-}
-
-/// From kernel sums to twice the numerator of the dot product.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Numerator {
-    /// Factor of the kernel's sum.
-    product: i64,
-    /// Factor of `Σ c_a`.
-    row: i64,
-    /// Factor of `Σ c_w`.
-    filter: i64,
-    /// The rest.
-    constant: i64,
-    denominator: i64,
-}
-
-impl Numerator {
-    pub(crate) fn new(
-        summed: Summed,
-        activation: Levels,
-        weight: Levels,
-        row_len: usize,
-        form: OutputForm,
-    ) -> Self {
-        let k = row_len as i64;
-        let both = activation.step() * weight.step();
-        let row = activation.step() * weight.offset();
-        let filter = activation.offset() * weight.step();
-        let constant = k * activation.offset() * weight.offset();
-        let denominator = activation.denominator() * weight.denominator();
-        let (product, half) = match summed {
-            Summed::DifferingBits => (-both, both),
-            Summed::CodeProducts => (2 * both, 0),
-        };
-        let numerator = Numerator {
-            product,
-            row: half + 2 * row,
-            filter: half + 2 * filter,
-            constant: 2 * constant,
-            denominator,
-        };
-        match form {
-            OutputForm::Dot => numerator,
-            // (K + n / d) / 2 = (K d + n) / 2d
-            OutputForm::Offset { .. } => Numerator {
-                constant: numerator.constant + 2 * k * denominator,
-                denominator: 2 * denominator,
-                ..numerator
-            },
-        }
-    }
-
-    /// What is added for a filter whose codes have the given sum.
-    pub(crate) fn addend(&self, code_sum: i64) -> i64 {
-        self.filter * code_sum + self.constant
-    }
-}
-
-/// How a padded position enters exact arithmetic: as a code, and as a multiple of the sum of its
-/// tap's weights that makes up for what no code stands for.
-pub(crate) fn pad_code(activation: Levels, pad: PadValue) -> (u8, i64) {
-    let wanted = pad.as_integer() * activation.denominator();
-    let largest = (1u32 << activation.bits()) - 1;
-    match [0, largest].into_iter().find(|&code| activation.numerator(code) == wanted) {
-        Some(code) => (code as u8, 0),
-        None => (0, wanted - activation.numerator(0)),
-    }
-}
-
-/// Everything that happens to a sum on its way to the output.
+/// What is done to a dot product on its way to the output.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Epilogue<'a, T> {
-    pub(crate) numerator: Numerator,
-    /// [`Numerator::addend`] of each filter.
-    pub(crate) addends: &'a [i64],
-    /// Twice the numerator that each padded `[tap][filter]` adds, or nothing.
-    pub(crate) pad_addends: &'a [i64],
     pub(crate) form: OutputForm,
     /// Products in a dot product.
     pub(crate) row_len: usize,
     /// Scale of each filter, or nothing.
     pub(crate) factors: &'a [T],
+    /// XNOR-Net's K, `[image][position][group]`, or nothing.
+    pub(crate) k_map: &'a [T],
     /// Bias of each filter, or nothing.
     pub(crate) bias: &'a [T],
 }
 
-/// What the epilogue has to know of a row besides its sums.
-pub(crate) struct Row<'a, T> {
-    pub(crate) geometry: &'a Geometry,
-    /// The output position that the row is the window of.
-    pub(crate) position: usize,
-    /// The filter of the first sum.
-    pub(crate) first: usize,
-    /// `Σ c_a`, if it is wanted.
-    pub(crate) code_sum: i64,
-    /// XNOR-Net's K, or 1.
-    pub(crate) k: T,
+/// Which outputs are computed: of a position, those of some filters of a group.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    pub(crate) first_filter: usize,
+    /// Index into `[image][position][group]`.
+    pub(crate) row: usize,
 }
 
 impl<T: Element> Epilogue<'_, T> {
-    /// The sum of a row's codes, computed only if it is wanted.
-    pub(crate) fn row_sum(&self, sum: impl FnOnce() -> i64) -> i64 {
-        if self.numerator.row == 0 { 0 } else { sum() }
-    }
-
-    /// Writes the outputs of one position from its integer sums, which are used up.
-    #[inline(always)]
-    pub(crate) fn finish_integers<I: Integer>(
-        &self,
-        row: &Row<'_, T>,
-        sums: &mut [I],
-        mut out: ArrayViewMut1<'_, T>,
-    ) {
-        let numerator = &self.numerator;
-        let product = I::of(numerator.product);
-        let row_addend = I::of(numerator.row * row.code_sum);
-        let sums = &mut sums[..out.len()];
-        for (sum, &addend) in sums.iter_mut().zip(&self.addends[row.first..]) {
-            *sum = product * *sum + (row_addend + I::of(addend));
-        }
-        if !self.pad_addends.is_empty() {
-            row.geometry.for_each_tap(row.position, |tap, pixel| {
-                if pixel.is_none() {
-                    let addends = &self.pad_addends[tap * self.addends.len() + row.first..];
-                    for (sum, &addend) in sums.iter_mut().zip(addends) {
-                        *sum = *sum + I::of(addend);
-                    }
-                }
-            });
-        }
-        // Twice a numerator is even, so nothing is lost.
-        zip(&mut out, sums, |out, sum| *out = T::of_integer((sum >> 1).into()));
-        if numerator.denominator != 1 {
-            let denominator = T::of_integer(numerator.denominator);
-            each(&mut out, |out| *out /= denominator);
-        }
-        self.scale(row, out);
-    }
-
     /// Writes the outputs of one position from its dot products.
     #[inline(always)]
-    pub(crate) fn finish_floats(
-        &self,
-        row: &Row<'_, T>,
-        dots: &[T],
-        mut out: ArrayViewMut1<'_, T>,
-    ) {
+    pub(crate) fn finish_floats(&self, place: Place, dots: &[T], mut out: ArrayViewMut1<'_, T>) {
         match self.form {
             OutputForm::Dot => zip(&mut out, dots, |out, dot| *out = dot),
             OutputForm::Offset { .. } => {
@@ -190,40 +48,185 @@ impl<T: Element> Epilogue<'_, T> {
                 zip(&mut out, dots, |out, dot| *out = (len + dot) / T::of(2.0));
             }
         }
-        self.scale(row, out);
+        self.scale(place, out);
     }
 
     #[inline(always)]
-    fn scale(&self, row: &Row<'_, T>, mut out: ArrayViewMut1<'_, T>) {
+    fn scale(&self, place: Place, mut out: ArrayViewMut1<'_, T>) {
         if !self.factors.is_empty() {
-            zip(&mut out, &self.factors[row.first..], |out, factor| *out *= factor);
+            zip(&mut out, &self.factors[place.first_filter..], |out, factor| *out *= factor);
         }
-        if row.k != T::one() {
-            each(&mut out, |out| *out *= row.k);
+        if let Some(&k) = self.k_map.get(place.row) {
+            each(&mut out, |out| *out *= k);
         }
         if !self.bias.is_empty() {
-            zip(&mut out, &self.bias[row.first..], |out, bias| *out += bias);
+            zip(&mut out, &self.bias[place.first_filter..], |out, bias| *out += bias);
         }
     }
 }
 
-/// What integer sums are held in.
+/// Integer sums to floats.
+pub(crate) struct FloatOutput<'a, T> {
+    pub(crate) geometry: &'a Geometry,
+    pub(crate) numerator: Numerator,
+    pub(crate) padding: &'a Padding,
+    /// `Σ c_a` of each row, `[image][position][group]`, or nothing where it is not wanted.
+    pub(crate) code_sums: &'a [i64],
+    pub(crate) epilogue: Epilogue<'a, T>,
+}
+
+impl<T: Element> FloatOutput<'_, T> {
+    /// Writes the outputs of one position.
+    #[inline(always)]
+    fn finish_row(&self, tile: &Sums<'_>, i: usize, out: ArrayViewMut1<'_, T>) {
+        let position = tile.position + i;
+        let row = (tile.image * self.geometry.positions() + position) * self.geometry.groups();
+        let place = Place { first_filter: tile.filters.start, row: row + tile.group };
+        match tile.wide.is_empty() {
+            true if self.padding.is_narrow() => {
+                let addends = self.padding.narrow(self.geometry, position);
+                self.finish_integers(place, tile.row(tile.sums, i), addends, out);
+            }
+            true => {
+                let addends = self.padding.wide(self.geometry, position);
+                self.finish_integers(place, tile.row(tile.sums, i), addends, out);
+            }
+            false => {
+                let addends = self.padding.wide(self.geometry, position);
+                self.finish_integers(place, tile.row(tile.wide, i), addends, out);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn finish_integers<S: Copy + Into<I>, I: Integer>(
+        &self,
+        place: Place,
+        sums: &[S],
+        addends: &[I],
+        mut out: ArrayViewMut1<'_, T>,
+    ) {
+        let numerator = &self.numerator;
+        let product = I::of(numerator.product);
+        let code_sum = self.code_sums.get(place.row).copied().unwrap_or_default();
+        let row_addend = I::of(numerator.row * code_sum);
+        let addends = &addends[place.first_filter..][..sums.len()];
+        let twice = |sum: S, addend: I| product * sum.into() + (row_addend + addend);
+        // Twice a numerator is even, so nothing is lost.
+        let value = |sum, addend| I::to_float::<T>(twice(sum, addend) >> 1);
+        let denominator = T::of_integer(numerator.denominator);
+        match (out.as_slice_mut(), numerator.denominator) {
+            (Some(out), 1) => {
+                for ((out, &sum), &addend) in out.iter_mut().zip(sums).zip(addends) {
+                    *out = value(sum, addend);
+                }
+            }
+            (Some(out), _) => {
+                for ((out, &sum), &addend) in out.iter_mut().zip(sums).zip(addends) {
+                    *out = value(sum, addend) / denominator;
+                }
+            }
+            (None, _) => {
+                for ((out, &sum), &addend) in out.iter_mut().zip(sums).zip(addends) {
+                    *out = value(sum, addend) / denominator;
+                }
+            }
+        }
+        self.epilogue.scale(place, out);
+    }
+}
+
+impl<T: Element> Finish for FloatOutput<'_, T> {
+    type Out = T;
+    const FILTERS: usize = 1;
+
+    fn buffer_len(&self, rows: usize, filters: usize) -> usize {
+        rows * filters
+    }
+
+    #[inline(always)]
+    fn finish(
+        &self,
+        tile: &Sums<'_>,
+        buffer: &mut [T],
+        out: &mut ArrayViewMut4<'_, T>,
+        start: usize,
+    ) {
+        if !lie_in_planes(out) {
+            let (_, _, height, width) = out.dim();
+            for i in 0..tile.rows {
+                let at = start + i;
+                let at = s![.., at / (height * width), at / width % height, at % width];
+                self.finish_row(tile, i, out.slice_mut(at));
+            }
+            return;
+        }
+        let filters = tile.filters.len();
+        for (i, out) in buffer.chunks_mut(filters).take(tile.rows).enumerate() {
+            self.finish_row(tile, i, out.into());
+        }
+        write_planes(buffer, tile.rows, out, start);
+    }
+}
+
+/// Whether each filter's outputs are a slice, and those of a position are not.
+#[inline(always)]
+pub(crate) fn lie_in_planes<T>(out: &ArrayViewMut4<'_, T>) -> bool {
+    let (filters, depth, height, width) = out.dim();
+    let strides = [(depth, height * width), (height, width), (width, 1)];
+    let contiguous = strides
+        .into_iter()
+        .zip(&out.strides()[1..])
+        .all(|((len, inner), &stride)| len <= 1 || stride == inner as isize);
+    contiguous && filters > 1 && out.strides()[0] != 1
+}
+
+/// Writes rows of outputs, computed side by side, to where each filter's lie apart.
+#[inline(always)]
+pub(crate) fn write_planes<T: Copy>(
+    rows: &[T],
+    count: usize,
+    out: &mut ArrayViewMut4<'_, T>,
+    start: usize,
+) {
+    let filters = out.dim().0;
+    for (filter, mut plane) in out.outer_iter_mut().enumerate() {
+        let Some(plane) = plane.as_slice_mut() else { continue };
+        let values = rows[filter..].iter().step_by(filters);
+        for (y, &value) in plane[start..start + count].iter_mut().zip(values) {
+            *y = value;
+        }
+    }
+}
+
+/// What numerators are held in.
 pub(crate) trait Integer:
-    Copy + Add<Output = Self> + Mul<Output = Self> + Shr<u32, Output = Self> + Into<i64>
+    Copy + Add<Output = Self> + Mul<Output = Self> + Shr<u32, Output = Self>
 {
     /// A value that is known to fit.
     fn of(value: i64) -> Self;
+    fn to_float<T: Element>(self) -> T;
 }
 
 impl Integer for i32 {
+    #[inline(always)]
     fn of(value: i64) -> Self {
         value as i32
+    }
+    #[inline(always)]
+    fn to_float<T: Element>(self) -> T {
+        T::of_i32(self)
     }
 }
 
 impl Integer for i64 {
+    #[inline(always)]
     fn of(value: i64) -> Self {
         value
+    }
+    #[inline(always)]
+    fn to_float<T: Element>(self) -> T {
+        T::of_integer(self)
     }
 }
 

@@ -1,19 +1,22 @@
-//! The one way of every forward: quantize the input to lanes, gather windows to rows, multiply
-//! tiles of rows with the packed weights, finish each row in the epilogue.
+//! The one way of every forward: quantize the input, find or gather windows, multiply tiles of
+//! rows with the packed weights, finish each row in the epilogue.
 
-use crate::bit_lanes::{pack_input, packed_len};
-use crate::bits::Bits;
-use crate::epilogue::{Epilogue, LONG_ROW, Numerator, Summed, pad_code};
-use crate::gemm::{self, Bytes};
+use crate::bit_lanes::pack_input;
+use crate::code_lanes::pack_codes;
+use crate::code_sums::code_sums;
+use crate::epilogue::{Epilogue, FloatOutput};
+use crate::float_tiles::FloatTiles;
 use crate::geometry::Geometry;
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, Offsets};
 use crate::lanes::{k_map, quantize_lanes};
+use crate::numerator::{LONG_ROW, Numerator, Summed, pad_code};
 use crate::options::{InputScaling, OutputForm, PadValue};
 use crate::pack::Codes;
-use crate::panels::BitPanels;
-use crate::quantizer::{Levels, Threshold, check_numbers};
-use crate::scratch::{Addends, Floats, Integers, Scratch, Side, product, take};
-use crate::tiles::Tiles;
+use crate::panels::Panels;
+use crate::quantizer::{Levels, check_numbers};
+use crate::scratch::{Floats, Integers, Scratch, Side, product, take};
+use crate::word_layout::WordLayout;
+use crate::word_tiles::WordTiles;
 use crate::{ActivationQuantizer, Element, Error, Operand, PackedWeights, Result};
 use ndarray::{ArrayView1, ArrayView5, ArrayViewMut5};
 
@@ -39,12 +42,9 @@ pub(crate) fn forward<T: Element>(
     // Taken out, so that the integer and the float buffers can be borrowed side by side.
     let mut floats = std::mem::take(T::floats(scratch));
     let call = Call { kernel: Kernel::current(), task, x, weights, bias };
-    let result = match call.path() {
-        Path::Bits(exact, panels, threshold) => {
-            call.bits(exact, panels, threshold, &mut scratch.integers, &mut floats, out)
-        }
-        Path::Bytes(exact) => call.bytes(exact, &mut scratch.integers, &mut floats, out),
-        Path::Floats => call.floats(&mut floats, out),
+    let result = match call.exact() {
+        Some(exact) => call.integers(exact, &mut scratch.integers, &mut floats, out),
+        None => call.floats(&mut floats, out),
     };
     *T::floats(scratch) = floats;
     result
@@ -59,128 +59,135 @@ struct Call<'a, T> {
     bias: Option<ArrayView1<'a, T>>,
 }
 
-/// How a forward is computed.
-enum Path<'a, T> {
-    /// 1-bit codes on both sides: XNOR and popcount.
-    Bits(Exact, &'a BitPanels, Threshold<T>),
-    /// Codes of up to 8 bits: products of bytes.
-    Bytes(Exact),
-    /// Anything wider: a matrix product of the quantized numbers.
-    Floats,
-}
-
-/// Levels of two operands that are held as integers.
+/// Operands that are held as integers.
 #[derive(Clone, Copy)]
-struct Exact {
+struct Exact<'a> {
     activation: Levels,
     weight: Levels,
+    panels: &'a Panels,
+    /// Whether both are bits, to be multiplied by XNOR and popcount. Else they are bytes.
+    bits: bool,
 }
 
 impl<'a, T: Element> Call<'a, T> {
-    fn path(&self) -> Path<'a, T> {
-        let activation = self.task.activation.levels().filter(Levels::fit_a_byte);
-        let Some((activation, weight)) = activation.zip(self.weights.levels()) else {
-            return Path::Floats;
+    /// How to multiply integers, if all codes have 8 bits at most.
+    fn exact(&self) -> Option<Exact<'a>> {
+        let activation = self.task.activation.levels().filter(Levels::fit_a_byte)?;
+        let (weight, Codes::Panels(panels)) = (self.weights.levels()?, self.weights.codes()) else {
+            return None;
         };
-        let exact = Exact { activation, weight };
         let short = self.task.geometry.row_len() < LONG_ROW;
-        match (self.task.activation.threshold(), self.weights.codes()) {
-            (Some(threshold), Codes::Panels(panels)) if short => {
-                Path::Bits(exact, panels, threshold)
-            }
-            _ => Path::Bytes(exact),
-        }
+        let bits = activation.bits() == 1 && panels.are_bits() && short;
+        Some(Exact { activation, weight, panels, bits })
     }
 
-    fn bits(
+    fn integers(
         &self,
-        exact: Exact,
-        panels: &BitPanels,
-        threshold: Threshold<T>,
+        exact: Exact<'_>,
         buffers: &mut Integers,
         floats: &mut Floats<T>,
         out: ArrayViewMut5<'_, T>,
     ) -> Result<()> {
-        let geometry = &self.task.geometry;
-        let lanes = take(&mut buffers.bits, packed_len(geometry)?, "packed activations")?;
-        let (epilogue, k_map) = self.epilogue(&mut floats.side)?;
-        let kernel = self.kernel;
-        if pack_input(kernel, geometry, &self.x, threshold, lanes) {
-            return Err(Error::NaN { operand: Operand::Input });
+        let (kernel, geometry) = (self.kernel, &self.task.geometry);
+        let Exact { activation, weight, bits, mut panels } = exact;
+        let layout = &WordLayout::new(geometry, if bits { 1 } else { 8 });
+        let words = take(&mut buffers.words, layout.input_len(geometry)?, "packed activations")?;
+        let epilogue = self.epilogue(&mut floats.side, bits)?;
+        self.pack_input(layout, bits, words)?;
+        if out.is_empty() {
+            return Ok(()); // there may be more positions than could be walked through
         }
-        let (pad, epilogue) =
-            self.correct(exact, Summed::DifferingBits, epilogue, &mut buffers.addends)?;
-        panels.fill_last(&mut buffers.last_panel)?;
-        let (panels, last) = (panels.words(), &buffers.last_panel[..]);
-        let product = &Bits { kernel, panels, last, pad: pad == 1 };
-        let (rows, sums) = (&mut buffers.bit_rows, &mut buffers.bit_sums);
-        Tiles { kernel: self.kernel, geometry, product, lanes, epilogue, k_map }.run(
-            rows,
-            sums,
-            &mut floats.outs,
-            out,
-        )
-    }
+        if panels.are_bits() != bits {
+            self.weights.expand_codes(&mut buffers.panels)?;
+            panels = &buffers.panels;
+        }
 
-    fn bytes(
-        &self,
-        exact: Exact,
-        buffers: &mut Integers,
-        floats: &mut Floats<T>,
-        out: ArrayViewMut5<'_, T>,
-    ) -> Result<()> {
-        let geometry = &self.task.geometry;
-        let lanes = take(&mut buffers.bytes, geometry.lanes(), "activation codes")?;
-        check_numbers(Operand::Input, &self.x)?;
-        let (epilogue, k_map) = self.epilogue(&mut floats.side)?;
-        quantize_lanes(&self.x, lanes, |x| self.task.activation.code(x) as u8);
-        let (pad, epilogue) =
-            self.correct(exact, Summed::CodeProducts, epilogue, &mut buffers.addends)?;
-        let weights = match self.weights.codes() {
-            Codes::Bytes(bytes) => bytes,
+        let summed = match bits {
+            true => Summed::DifferingBits,
+            false => Summed::CodeProducts { center: panels.center() },
+        };
+        let numerator =
+            Numerator::new(summed, activation, weight, geometry.row_len(), self.task.form);
+        let (pad, multiple) = pad_code(activation, self.task.pad);
+        let padding = &mut buffers.padding;
+        padding.same(self.weights.sums().iter().map(|&sum| numerator.addend(sum)));
+        if multiple != 0 && geometry.has_padding() && geometry.row_len() > 0 {
+            let len = product(&[geometry.taps(), geometry.filters], "filter sums")?;
+            let taps = take(&mut buffers.taps, len, "filter sums")?;
+            self.weights.sum_taps(weight, taps);
+            taps.iter_mut().for_each(|sum| *sum *= 2 * multiple);
+            padding.add_taps(geometry, taps)?;
+        }
+        if numerator.fits_32_bits(activation, weight, geometry.row_len()) {
+            padding.make_narrow();
+        }
+        let code_sums = match numerator.row {
+            0 => &[],
             _ => {
-                let bytes = take(&mut buffers.weights, self.weights.len(), "weight codes")?;
-                self.weights.expand_codes(bytes);
-                bytes
+                let [pixels, windows] = &mut buffers.code_sums;
+                code_sums(kernel, geometry, layout, words, pad, [pixels, windows])?
             }
         };
-        let product = &Bytes { weights, pad };
-        let (rows, sums) = (&mut buffers.byte_rows, &mut buffers.byte_sums);
-        Tiles { kernel: self.kernel, geometry, product, lanes, epilogue, k_map }.run(
-            rows,
-            sums,
-            &mut floats.outs,
-            out,
-        )
+        layout.offsets(geometry, panels.padded_row_words(), &mut buffers.offsets)?;
+        let words = match layout.is_padded(geometry) {
+            true => layout.pad(geometry, words, pad, &mut buffers.padded)?,
+            false => words,
+        };
+        let finish = &FloatOutput { geometry, numerator, padding, code_sums, epilogue };
+        let tiles = WordTiles {
+            kernel,
+            geometry,
+            layout,
+            offsets: Offsets::new(&buffers.offsets),
+            words,
+            pad,
+            panels,
+            summed,
+            largest: (1 << activation.bits()) - 1,
+            finish,
+        };
+        tiles.run(&mut buffers.tiles, &mut floats.outs, out)
+    }
+
+    /// Packs the codes of the input.
+    fn pack_input(&self, layout: &WordLayout, bits: bool, words: &mut [u32]) -> Result<()> {
+        let Task { geometry, activation, .. } = &self.task;
+        match activation.threshold().filter(|_| bits) {
+            Some(threshold) => {
+                if pack_input(self.kernel, geometry, layout, &self.x, threshold, words) {
+                    return Err(Error::NaN { operand: Operand::Input });
+                }
+            }
+            None => pack_codes(geometry, layout, &self.x, words, |x| activation.code(x)),
+        }
+        Ok(())
     }
 
     fn floats(&self, buffers: &mut Floats<T>, out: ArrayViewMut5<'_, T>) -> Result<()> {
         let geometry = &self.task.geometry;
         let lanes = take(&mut buffers.lanes, geometry.lanes(), "quantized activations")?;
-        check_numbers(Operand::Input, &self.x)?;
-        let (epilogue, k_map) = self.epilogue(&mut buffers.side)?;
+        let epilogue = self.epilogue(&mut buffers.side, false)?;
         quantize_lanes(&self.x, lanes, |x| self.task.activation.value(x));
         let weights = match self.weights.codes() {
             Codes::Values(values) => values,
-            _ => {
+            Codes::Panels(_) => {
                 let values = take(&mut buffers.weights, self.weights.len(), "quantized weights")?;
                 self.weights.expand_values(values);
                 values
             }
         };
-        let product = &gemm::Floats { weights, pad: T::of_integer(self.task.pad.as_integer()) };
-        let (rows, sums) = (&mut buffers.rows, &mut buffers.sums);
-        Tiles { kernel: self.kernel, geometry, product, lanes, epilogue, k_map }.run(
-            rows,
-            sums,
-            &mut buffers.outs,
-            out,
-        )
+        let pad = T::of_integer(self.task.pad.as_integer());
+        let tiles = FloatTiles { geometry, lanes, weights, pad, epilogue };
+        tiles.run([&mut buffers.rows, &mut buffers.dots, &mut buffers.outs], out)
     }
 
-    /// Checks the bias, and fills in what every path's epilogue needs. The lanes have been
-    /// allocated by now: a broadcast view may be too large to be read through.
-    fn epilogue<'b>(&'b self, side: &'b mut Side<T>) -> Result<(Epilogue<'b, T>, &'b [T])> {
+    /// Checks the bias, and the input unless its NaNs are found while it is packed, and fills in
+    /// what every path's epilogue needs. The lanes have been allocated by now: a broadcast view
+    /// may be too large to be read through.
+    fn epilogue<'b>(&'b self, side: &'b mut Side<T>, bits: bool) -> Result<Epilogue<'b, T>> {
+        if !bits {
+            check_numbers(Operand::Input, &self.x)?;
+        }
         if let Some(bias) = &self.bias {
             check_numbers(Operand::Bias, bias)?;
         }
@@ -192,43 +199,12 @@ impl<'a, T: Element> Call<'a, T> {
                 k_map(&self.task.geometry, &self.x, &mut side.magnitudes, &mut side.k_map)?
             }
         };
-        let epilogue = Epilogue {
-            numerator: Numerator::default(),
-            addends: &[],
-            pad_addends: &[],
+        Ok(Epilogue {
             form: self.task.form,
             row_len: self.task.geometry.row_len(),
             factors: self.weights.factors(),
+            k_map,
             bias: &side.bias,
-        };
-        Ok((epilogue, k_map))
-    }
-
-    /// Adds what turns integer sums into dot products. Returns the code of padded positions too.
-    fn correct<'b>(
-        &self,
-        exact: Exact,
-        summed: Summed,
-        epilogue: Epilogue<'b, T>,
-        buffers: &'b mut Addends,
-    ) -> Result<(u8, Epilogue<'b, T>)> {
-        let Exact { activation, weight } = exact;
-        let Task { geometry, form, pad, .. } = self.task;
-        let numerator = Numerator::new(summed, activation, weight, geometry.row_len(), form);
-        let addends = take(&mut buffers.filters, geometry.filters, "filter sums")?;
-        for (addend, &sum) in addends.iter_mut().zip(self.weights.sums()) {
-            *addend = numerator.addend(sum);
-        }
-        let (pad, multiple) = pad_code(activation, pad);
-        let len = match multiple != 0 && geometry.has_padding() && geometry.row_len() > 0 {
-            true => product(&[geometry.taps(), geometry.filters], "filter sums")?,
-            false => 0,
-        };
-        let pad_addends = take(&mut buffers.taps, len, "filter sums")?;
-        if len > 0 {
-            self.weights.sum_taps(weight, pad_addends);
-        }
-        pad_addends.iter_mut().for_each(|sum| *sum *= 2 * multiple);
-        Ok((pad, Epilogue { numerator, addends, pad_addends, ..epilogue }))
+        })
     }
 }

@@ -3,7 +3,7 @@
 //! A convolution of one or two spatial dimensions has length 1 along the axes it lacks; a dense
 //! layer is a pointwise convolution over one image whose pixels are the rows of the batch.
 
-use crate::epilogue::LONGEST_ROW;
+use crate::numerator::LONGEST_ROW;
 use crate::scratch::product;
 use crate::{Error, Operand, Result};
 use std::ops::Range;
@@ -130,6 +130,27 @@ impl Geometry {
             && !self.has_padding()
     }
 
+    /// Lengths of the input with its padding.
+    pub(crate) fn padded_input(&self) -> [usize; 3] {
+        std::array::from_fn(|axis| {
+            let [before, after] = self.window.padding[axis];
+            self.input[axis] + before + after
+        })
+    }
+
+    /// Padding before each axis.
+    pub(crate) fn padding_before(&self) -> [usize; 3] {
+        self.window.padding.map(|[before, _]| before)
+    }
+
+    pub(crate) fn stride(&self) -> [usize; 3] {
+        self.window.stride
+    }
+
+    pub(crate) fn dilation(&self) -> [usize; 3] {
+        self.window.dilation
+    }
+
     /// Calls `visit` with each tap and the pixel it sees from an output position, `None` in the
     /// padding. Taps run in order, the last axis fastest.
     pub(crate) fn for_each_tap(
@@ -156,9 +177,7 @@ impl Geometry {
         let [_, input_h, input_w] = self.input;
         let dilation = self.window.dilation[2];
         let (left, begin) = (self.window.padding[2][0], at[2] * self.window.stride[2]);
-        // Taps of a line that see this side of a padded index.
-        let before = |end: usize| end.saturating_sub(begin).div_ceil(dilation).min(kernel_w);
-        let inside = before(left)..before(left + input_w);
+        let inside = self.taps_inside(2, at[2]);
         let run_len = if dilation == 1 { inside.len().max(1) } else { 1 };
         let mut line = 0;
         for kd in 0..kernel_d {
@@ -180,6 +199,16 @@ impl Geometry {
                 line += kernel_w;
             }
         }
+    }
+
+    /// The taps along an axis that see the input, not its padding, from an output index.
+    pub(crate) fn taps_inside(&self, axis: usize, at: usize) -> Range<usize> {
+        let (stride, dilation) = (self.window.stride[axis], self.window.dilation[axis]);
+        let start = self.window.padding[axis][0];
+        // Taps that see this side of a padded index.
+        let before =
+            |end: usize| end.saturating_sub(at * stride).div_ceil(dilation).min(self.kernel[axis]);
+        before(start)..before(start + self.input[axis])
     }
 
     /// The input index along an axis that a tap sees, if it is not padding.

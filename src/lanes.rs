@@ -48,7 +48,8 @@ fn quantize_image<T: Element, L>(
 /// Whether the channels of a pixel lie closer to each other than to those of other pixels.
 pub(crate) fn channels_are_closest<T>(image: &ArrayView4<'_, T>) -> bool {
     let stride = |axis: usize| image.strides()[axis].unsigned_abs();
-    (1..4).all(|axis| stride(axis) >= stride(0))
+    // The stride of an axis of length 1 says nothing.
+    (1..4).all(|axis| image.len_of(Axis(axis)) <= 1 || stride(axis) >= stride(0))
 }
 
 /// XNOR-Net's K, `[image][position][group]`: the mean over the window of `mean|x|` over the

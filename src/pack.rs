@@ -1,7 +1,7 @@
 //! Latent weights to codes: quantized once, kept at their width.
 
 use crate::options::Scaling;
-use crate::panels::BitPanels;
+use crate::panels::Panels;
 use crate::quantizer::{Levels, WeightCoder, filter_magnitudes, finite_scale, tensor_magnitude};
 use crate::scratch::{product, reserve, zeros};
 use crate::views::{view5, zeros_array};
@@ -38,10 +38,9 @@ pub struct PackedWeights<T> {
     spatial_dims: usize,
     /// (F, C / groups, KD, KH, KW).
     shape: [usize; 5],
-    /// One of these three holds the weights, each filter as a row of `im2row`: chained bits in
-    /// panels (see `kernel`), bytes, or numbers.
-    panels: BitPanels,
-    bytes: Vec<u8>,
+    /// One of these two holds the weights, each filter `[tap][channel]`: codes in panels (see
+    /// `kernel`), or numbers.
+    panels: Panels,
     values: Vec<T>,
     /// The sum of the codes of each filter.
     sums: Vec<i64>,
@@ -60,8 +59,7 @@ impl<T> Default for PackedWeights<T> {
             scaling: Scaling::None,
             spatial_dims: 0,
             shape: [0; 5],
-            panels: BitPanels::default(),
-            bytes: Vec::new(),
+            panels: Panels::default(),
             values: Vec::new(),
             sums: Vec::new(),
             magnitudes: Vec::new(),
@@ -73,10 +71,8 @@ impl<T> Default for PackedWeights<T> {
 
 /// How the codes of packed weights lie in memory.
 pub(crate) enum Codes<'a, T> {
-    /// Chained bits in panels of filters, as the kernels want them.
-    Panels(&'a BitPanels),
-    /// One byte a code.
-    Bytes(&'a [u8]),
+    /// Integer codes, in panels of filters as the kernels want them.
+    Panels(&'a Panels),
     /// Quantized numbers, without their filter's scale.
     Values(&'a [T]),
 }
@@ -96,7 +92,6 @@ impl<T: Element> PackedWeights<T> {
         self.scaling.clone_from(scaling);
         self.spatial_dims = spatial_dims;
         self.shape = w.dim().into();
-        self.bytes.clear();
         self.values.clear();
         self.sums.clear();
 
@@ -106,8 +101,7 @@ impl<T: Element> PackedWeights<T> {
         reserve(&mut self.sums, filters, what)?;
         let levels = self.levels();
         match levels {
-            Some(levels) if levels.bits() == 1 => self.panels.reset(filters, row_len)?,
-            Some(_) => reserve(&mut self.bytes, filters * row_len, what)?,
+            Some(levels) => self.panels.reset(filters, row_len, levels.bits())?,
             None => reserve(&mut self.values, filters * row_len, what)?,
         }
 
@@ -115,14 +109,9 @@ impl<T: Element> PackedWeights<T> {
         // Channels last: the order of a row of im2row.
         for (filter, row) in w.permuted_axes([0, 2, 3, 4, 1]).outer_iter().enumerate() {
             match levels {
-                Some(levels) if levels.bits() == 1 => {
+                Some(_) => {
                     let codes = row.iter().map(|&w| coder.code(w));
                     self.sums.push(self.panels.set(filter, codes));
-                }
-                Some(_) => {
-                    let start = self.bytes.len();
-                    self.bytes.extend(row.iter().map(|&w| coder.code(w) as u8));
-                    self.sums.push(self.bytes[start..].iter().map(|&code| i64::from(code)).sum());
                 }
                 None => self.values.extend(row.iter().map(|&w| coder.value(w))),
             }
@@ -161,8 +150,7 @@ impl<T: Element> PackedWeights<T> {
 
     pub(crate) fn codes(&self) -> Codes<'_, T> {
         match self.levels() {
-            Some(levels) if levels.bits() == 1 => Codes::Panels(&self.panels),
-            Some(_) => Codes::Bytes(&self.bytes),
+            Some(_) => Codes::Panels(&self.panels),
             None => Codes::Values(&self.values),
         }
     }
@@ -209,30 +197,18 @@ impl<T: Element> PackedWeights<T> {
         &self.scales
     }
 
-    /// Calls `visit` with the number and the code of each weight of a filter, if weights are held
-    /// as integers.
-    fn for_each_code(&self, filter: usize, mut visit: impl FnMut(usize, u32)) {
-        match self.codes() {
-            Codes::Panels(panels) => panels.for_each_code(filter, visit),
-            Codes::Bytes(bytes) => {
-                let row = &bytes[filter * self.row_len()..][..self.row_len()];
-                row.iter().enumerate().for_each(|(i, &code)| visit(i, code.into()));
-            }
-            Codes::Values(_) => {}
-        }
-    }
-
     /// Sums the integer weights (the numerators of their [`Levels`]) of each `[tap][filter]`.
     pub(crate) fn sum_taps(&self, levels: Levels, sums: &mut [i64]) {
         let [filters, channels, ..] = self.shape;
         sums.fill(0);
         for filter in 0..filters {
             let mut add = |tap: usize, codes: i64| sums[tap * filters + filter] += codes;
-            match self.codes() {
-                Codes::Panels(panels) => {
-                    panels.for_each_part(filter, channels, |tap, ones| add(tap, ones.into()));
-                }
-                _ => self.for_each_code(filter, |i, code| add(i / channels, code.into())),
+            if self.panels.are_bits() {
+                let add = |tap, ones: u32| add(tap, ones.into());
+                self.panels.for_each_part(filter, channels, add);
+            } else {
+                let codes = self.panels.codes(filter).enumerate();
+                codes.for_each(|(i, code)| add(i / channels, code.into()));
             }
         }
         // Σ (step code + offset) = step Σ code + offset channels
@@ -240,11 +216,14 @@ impl<T: Element> PackedWeights<T> {
         sums.iter_mut().for_each(|sum| *sum = levels.step() * *sum + offset);
     }
 
-    /// The codes `[filter][tap][channel]` as bytes, whatever their width.
-    pub(crate) fn expand_codes(&self, rows: &mut [u8]) {
-        for (filter, row) in rows.chunks_mut(self.row_len().max(1)).enumerate() {
-            self.for_each_code(filter, |i, code| row[i] = code as u8);
+    /// The codes in panels of one byte a code, whatever their width.
+    pub(crate) fn expand_codes(&self, bytes: &mut Panels) -> Result<()> {
+        let (filters, row_len) = (self.filters(), self.row_len());
+        bytes.reset(filters, row_len, 2)?; // the narrowest that are multiplied as bytes
+        for filter in 0..filters {
+            bytes.set(filter, self.panels.codes(filter));
         }
+        Ok(())
     }
 
     /// The quantized weights `[filter][tap][channel]`, without any scale.
@@ -254,7 +233,8 @@ impl<T: Element> PackedWeights<T> {
         };
         let values: [T; 256] = std::array::from_fn(|code| levels.value(code as u32));
         for (filter, row) in rows.chunks_mut(self.row_len().max(1)).enumerate() {
-            self.for_each_code(filter, |i, code| row[i] = values[code as usize]);
+            let codes = row.iter_mut().zip(self.panels.codes(filter));
+            codes.for_each(|(value, code)| *value = values[code as usize]);
         }
     }
 
@@ -287,7 +267,6 @@ impl<T: Element> PackedWeights<T> {
     pub fn size_in_bytes(&self) -> usize {
         let floats = self.values.len() + self.magnitudes.len() + self.scales.len();
         size_of_val(self.panels.words())
-            + self.bytes.len()
             + size_of_val(&self.sums[..])
             + (floats + self.factors.len()) * size_of::<T>()
     }
@@ -297,7 +276,7 @@ impl<T: Element> PackedWeights<T> {
     /// kernel position; for a dense layer, over its inputs.
     pub fn words(&self, filter: usize) -> Option<Vec<u64>> {
         let Codes::Panels(panels) = self.codes() else { return None };
-        if filter >= self.filters() {
+        if filter >= self.filters() || !panels.are_bits() {
             return None;
         }
         let mut words = vec![0; self.row_len().div_ceil(64)];

@@ -1,5 +1,7 @@
 //! The caller's workspace: it grows to what a call needs and is used again by the next.
 
+use crate::padding::Padding;
+use crate::panels::Panels;
 use crate::{Error, PackedWeights, Result};
 
 /// Workspace for the `_into` operators. One serves any operator, shape and number type; it never
@@ -11,33 +13,33 @@ pub struct Scratch {
     pub(crate) f64: Floats<f64>,
 }
 
-/// Buffers of the exact integer paths.
+/// Buffers of the exact integer path.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Integers {
-    /// Activations in bits, `[image][pixel][group][word]`.
-    pub(crate) bits: Vec<u32>,
-    /// Windows of a tile in bits, and the counts of their differing bits.
-    pub(crate) bit_rows: Vec<u32>,
-    pub(crate) bit_sums: Vec<i32>,
-    /// The last panel of the weights, filled up.
-    pub(crate) last_panel: Vec<u32>,
-    /// Codes of activations, `[image][pixel][channel]`.
-    pub(crate) bytes: Vec<u8>,
-    /// Windows of a tile as codes, and the sums of their products.
-    pub(crate) byte_rows: Vec<u8>,
-    pub(crate) byte_sums: Vec<i64>,
-    /// Codes of the weights, where they are packed closer than one a byte but used as bytes.
-    pub(crate) weights: Vec<u8>,
-    pub(crate) addends: Addends,
+    /// Activations in words, `[image][pixel][group][word]`.
+    pub(crate) words: Vec<u32>,
+    /// The same with padding around the images.
+    pub(crate) padded: Vec<u32>,
+    /// Where the words of a window lie.
+    pub(crate) offsets: Vec<u32>,
+    pub(crate) tiles: WordBuffers,
+    /// Weights, where they are packed closer than they are used.
+    pub(crate) panels: Panels,
+    /// What padded `[tap][filter]` add, and what that makes for the sums of a position.
+    pub(crate) taps: Vec<i64>,
+    pub(crate) padding: Padding,
+    /// Sums of the codes of pixels and of windows.
+    pub(crate) code_sums: [Vec<i64>; 2],
 }
 
-/// What the epilogue adds to integer sums.
+/// Buffers of tiles.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Addends {
-    /// For each filter.
-    pub(crate) filters: Vec<i64>,
-    /// For each padded `[tap][filter]`.
-    pub(crate) taps: Vec<i64>,
+pub(crate) struct WordBuffers {
+    /// Gathered windows.
+    pub(crate) rows: Vec<u32>,
+    /// Sums of products, or of differing bits.
+    pub(crate) sums: Vec<i32>,
+    pub(crate) wide: Vec<i64>,
 }
 
 /// Buffers of numbers of one type. Public only because the sealed `Element` names it.
@@ -45,9 +47,9 @@ pub(crate) struct Addends {
 pub struct Floats<T> {
     /// Quantized activations, `[image][pixel][channel]`.
     pub(crate) lanes: Vec<T>,
-    /// Windows of a tile, and the sums of their products.
+    /// Windows of a tile, and their dot products.
     pub(crate) rows: Vec<T>,
-    pub(crate) sums: Vec<T>,
+    pub(crate) dots: Vec<T>,
     /// Outputs of a tile, for all paths.
     pub(crate) outs: Vec<T>,
     /// Weights as numbers, where they are packed as codes but used as numbers.

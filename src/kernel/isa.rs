@@ -10,13 +10,20 @@ pub enum Isa {
     Portable,
     /// x86-64 with AVX2.
     Avx2,
+    /// x86-64 with AVX2 and AVX-VNNI, as Alder Lake and its followers have.
+    AvxVnni,
+    /// x86-64 with AVX-512: F, BW, DQ, VL, VPOPCNTDQ and VNNI, as Ice Lake and Zen 4 have.
+    Avx512,
     /// AArch64 with Advanced SIMD.
     Neon,
+    /// AArch64 with Advanced SIMD and its dot products.
+    Dotprod,
 }
 
 impl Isa {
     /// All there are, the slowest first.
-    pub const ALL: &'static [Isa] = &[Isa::Portable, Isa::Avx2, Isa::Neon];
+    pub const ALL: &'static [Isa] =
+        &[Isa::Portable, Isa::Avx2, Isa::AvxVnni, Isa::Avx512, Isa::Neon, Isa::Dotprod];
 
     /// Whether this CPU has it.
     pub fn is_available(self) -> bool {
@@ -24,8 +31,24 @@ impl Isa {
             Isa::Portable => true,
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => is_x86_feature_detected!("avx2"),
+            #[cfg(target_arch = "x86_64")]
+            Isa::AvxVnni => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("avxvnni"),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => {
+                is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512dq")
+                    && is_x86_feature_detected!("avx512vl")
+                    && is_x86_feature_detected!("avx512vpopcntdq")
+                    && is_x86_feature_detected!("avx512vnni")
+            }
             #[cfg(target_arch = "aarch64")]
             Isa::Neon => std::arch::is_aarch64_feature_detected!("neon"),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Dotprod => {
+                std::arch::is_aarch64_feature_detected!("neon")
+                    && std::arch::is_aarch64_feature_detected!("dotprod")
+            }
             #[allow(unreachable_patterns)]
             _ => false,
         }
@@ -42,7 +65,10 @@ impl Isa {
         match self {
             Isa::Portable => "portable",
             Isa::Avx2 => "avx2",
+            Isa::AvxVnni => "avxvnni",
+            Isa::Avx512 => "avx512",
             Isa::Neon => "neon",
+            Isa::Dotprod => "dotprod",
         }
     }
 }

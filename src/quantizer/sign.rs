@@ -24,6 +24,18 @@ impl<T: Element> Threshold<T> {
         Threshold::Above(T::zero())
     }
 
+    /// The number at which the code turns.
+    pub(crate) fn number(self) -> T {
+        match self {
+            Threshold::AtLeast(t) | Threshold::Above(t) => t,
+        }
+    }
+
+    /// Whether that number itself still has the code 0.
+    pub(crate) fn is_open(self) -> bool {
+        matches!(self, Threshold::Above(_))
+    }
+
     #[inline]
     pub(crate) fn code(self, x: T) -> u32 {
         match self {

@@ -40,9 +40,14 @@ fn size_is_that_of_the_codes<T: Number>(case: &Case) -> TestCaseResult {
     let packed = case.layer().pack(w.view()).expect("packed weights");
     let (filters, row_len) = (case.sizes.filters(), case.sizes.row_len());
     let number = size_of::<T>();
+    // Codes are held in words of 32 bits, in panels of 16 filters.
+    let held = |bits: usize| filters.next_multiple_of(16) * (row_len * bits).div_ceil(32) * 4;
     let codes = match packed.quantizer().bits() {
-        1 => filters * row_len.div_ceil(64) * 8,
-        2..=8 => filters * row_len,
+        1 => held(1),
+        // Bytes of narrow codes fill four words of 4 bits, or of 2, at a time.
+        2 => filters.next_multiple_of(16) * row_len.div_ceil(16) * 4,
+        3..=4 => filters.next_multiple_of(16) * row_len.div_ceil(8) * 4,
+        5..=8 => held(8),
         _ => filters * row_len * number,
     };
     let besides = filters * (size_of::<i64>() + 3 * number);

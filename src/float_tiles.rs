@@ -1,0 +1,164 @@
+//! Products of anything wider than codes of a byte: as floats, by the matrix product of `ndarray`.
+
+use crate::Element;
+use crate::Result;
+use crate::blocks::{Block, Cut, Divide, Shares};
+use crate::epilogue::{Epilogue, Place, lie_in_planes, write_planes};
+use crate::geometry::Geometry;
+use crate::im2row::gather;
+use crate::scratch::{product, take};
+use ndarray::linalg::general_mat_mul;
+use ndarray::{ArrayView2, ArrayViewMut2, ArrayViewMut4, ArrayViewMut5, s};
+
+/// A forward whose operands are quantized: only products and the epilogue are left to do.
+pub(crate) struct FloatTiles<'a, T> {
+    pub(crate) geometry: &'a Geometry,
+    /// Quantized activations, `[image][pixel][channel]`.
+    pub(crate) lanes: &'a [T],
+    /// Quantized weights, `[filter][tap][channel]`.
+    pub(crate) weights: &'a [T],
+    /// What a padded position holds.
+    pub(crate) pad: T,
+    pub(crate) epilogue: Epilogue<'a, T>,
+}
+
+/// What one thread writes to while it computes a block.
+struct Buffers<'a, T> {
+    rows: Shares<'a, T>,
+    dots: Shares<'a, T>,
+    outs: Shares<'a, T>,
+}
+
+impl<T: Send> Divide for Buffers<'_, T> {
+    fn divide(self, blocks: usize) -> (Self, Self) {
+        let (rows, right_rows) = self.rows.split(blocks);
+        let (dots, right_dots) = self.dots.split(blocks);
+        let (outs, right_outs) = self.outs.split(blocks);
+        let right = Buffers { rows: right_rows, dots: right_dots, outs: right_outs };
+        (Buffers { rows, dots, outs }, right)
+    }
+}
+
+/// Windows are gathered in tiles of at most this many numbers, unless one window is larger.
+const TILE_LEN: usize = 1 << 18;
+
+/// Products below which a second thread costs more than it saves.
+const PRODUCTS_PER_BLOCK: usize = 1 << 18;
+
+impl<T: Element> FloatTiles<'_, T> {
+    pub(crate) fn run(
+        &self,
+        [rows, dots, outs]: [&mut Vec<T>; 3],
+        out: ArrayViewMut5<'_, T>,
+    ) -> Result<()> {
+        if out.is_empty() {
+            return Ok(());
+        }
+        let (row_len, filters) = (self.geometry.row_len(), self.geometry.group_filters());
+        let work = out.len().saturating_mul(row_len.max(1));
+        let blocks = (work / PRODUCTS_PER_BLOCK).clamp(1, 2 * rayon::current_num_threads());
+
+        // The size of a tile is that of the problem alone: floats are summed in the same order
+        // at any number of threads.
+        let tile_rows = (TILE_LEN / row_len.max(1)).clamp(1, 64);
+        let gathered = if self.geometry.is_pointwise() { 0 } else { tile_rows };
+        let shares = |buffer, sizes: [usize; 2]| -> Result<_> {
+            let len = product(&sizes, "windows")?;
+            Ok(Shares::new(take(buffer, product(&[blocks, len], "windows")?, "windows")?, len))
+        };
+        let buffers = Buffers {
+            rows: shares(rows, [gathered, row_len])?,
+            dots: shares(dots, [tile_rows, filters])?,
+            outs: shares(outs, [tile_rows, filters])?,
+        };
+        let cut = Cut {
+            geometry: self.geometry,
+            filters_per_element: 1,
+            filters_together: usize::MAX,
+            positions_together: 0,
+        };
+        cut.for_each(Block::whole(out), blocks, buffers, &|block, buffers| {
+            self.compute(block, tile_rows, buffers);
+        });
+        Ok(())
+    }
+
+    fn compute(&self, block: Block<'_, T>, tile_rows: usize, buffers: Buffers<'_, T>) {
+        let Block { mut out, first_image, first_position, .. } = block;
+        let (rows, dots, outs) = (buffers.rows.take(), buffers.dots.take(), buffers.outs.take());
+        let (filters, row_len) = (self.geometry.group_filters(), self.geometry.row_len());
+        let (images, _, depth, height, width) = out.dim();
+        let positions = depth * height * width;
+        for (image, mut out) in (first_image..first_image + images).zip(out.outer_iter_mut()) {
+            for group in 0..self.geometry.groups() {
+                let first = group * filters;
+                let weights = matrix(filters, row_len, &self.weights[first * row_len..]);
+                let mut out = out.slice_mut(s![first..first + filters, .., .., ..]);
+                for start in (0..positions).step_by(tile_rows) {
+                    let count = tile_rows.min(positions - start);
+                    let position = first_position + start;
+                    let rows = matrix(count, row_len, self.rows(image, group, position, rows));
+                    let mut products = matrix_mut(count, filters, dots);
+                    general_mat_mul(T::one(), &rows, &weights.t(), T::zero(), &mut products);
+                    let row =
+                        (image * self.geometry.positions() + position) * self.geometry.groups();
+                    let place = Place { first_filter: first, row: row + group };
+                    self.finish(place, &dots[..count * filters], outs, &mut out, start);
+                }
+            }
+        }
+    }
+
+    /// Finishes the rows of a tile, whose outputs begin at position `start` of `out`.
+    fn finish(
+        &self,
+        place: Place,
+        dots: &[T],
+        outs: &mut [T],
+        out: &mut ArrayViewMut4<'_, T>,
+        start: usize,
+    ) {
+        let (filters, _, height, width) = out.dim();
+        let place = |i| Place { row: place.row + i * self.geometry.groups(), ..place };
+        let rows = dots.chunks(filters).enumerate();
+        if !lie_in_planes(out) {
+            for (i, dots) in rows {
+                let at = start + i;
+                let at = s![.., at / (height * width), at / width % height, at % width];
+                self.epilogue.finish_floats(place(i), dots, out.slice_mut(at));
+            }
+            return;
+        }
+        let count = dots.len() / filters;
+        for ((i, dots), out) in rows.zip(outs.chunks_mut(filters)) {
+            self.epilogue.finish_floats(place(i), dots, out.into());
+        }
+        write_planes(outs, count, out, start);
+    }
+
+    /// The windows of consecutive positions of an image, from the first on.
+    fn rows<'r>(&'r self, image: usize, group: usize, first: usize, rows: &'r mut [T]) -> &'r [T] {
+        let geometry = self.geometry;
+        let image_len = geometry.pixels() * geometry.channels;
+        let image = &self.lanes[image * image_len..][..image_len];
+        let row_len = geometry.row_len();
+        if geometry.is_pointwise() {
+            return &image[first * row_len..];
+        }
+        let positions = first..geometry.positions();
+        for (row, position) in rows.chunks_mut(row_len.max(1)).zip(positions) {
+            gather(geometry, image, self.pad, group, position, row);
+        }
+        rows
+    }
+}
+
+/// The first `rows * columns` elements as a matrix.
+pub(crate) fn matrix<T>(rows: usize, columns: usize, values: &[T]) -> ArrayView2<'_, T> {
+    ArrayView2::from_shape((rows, columns), &values[..rows * columns]).expect("sizes agree")
+}
+
+/// The same, to write to.
+pub(crate) fn matrix_mut<T>(rows: usize, columns: usize, values: &mut [T]) -> ArrayViewMut2<'_, T> {
+    ArrayViewMut2::from_shape((rows, columns), &mut values[..rows * columns]).expect("sizes agree")
+}

@@ -1,0 +1,124 @@
+//! The sums of products of codes of a byte with weights of 8, 4 or 2 bits.
+//!
+//! Narrow weights stay narrow in memory ([`Width`]): they are widened in registers, for several
+//! rows at once, so that panels out of the cache come in at the speed of their own width.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avxvnni;
+#[cfg(target_arch = "aarch64")]
+mod dotprod;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod portable;
+mod width;
+
+use super::{Isa, Kernel, PANEL, Rows};
+pub(crate) use width::Width;
+
+/// Words of the longest row whose sum cannot overflow 32 bits: four products of 255 and -128 each.
+pub(crate) const LONGEST: usize = i32::MAX as usize / (4 * 255 * 128);
+
+/// Filters, and how their weights are held.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Weights<'a> {
+    /// Whole panels, one after the other, of filters with [`Width::panel_words`] words.
+    pub(crate) panels: &'a [u32],
+    pub(crate) width: Width,
+    /// No product of a weight with a code of a row is larger, of either sign.
+    pub(crate) largest: u32,
+}
+
+impl Kernel {
+    /// Writes to `sums[row * stride + filter]` the sum of the products of a row's codes, which are
+    /// unsigned bytes, with a filter's weights.
+    ///
+    /// # Panics
+    /// If `weights` or `sums` have other lengths than that takes, or the rows are longer than
+    /// [`LONGEST`].
+    pub(crate) fn sum_products(
+        self,
+        rows: Rows<'_>,
+        weights: Weights<'_>,
+        sums: &mut [i32],
+        stride: usize,
+    ) {
+        let len = weights.width.panel_words(rows.offsets().len());
+        let filters = weights.panels.len() / len.max(1);
+        assert!(weights.panels.len() == filters * len && filters.is_multiple_of(PANEL));
+        assert!(rows.offsets().len().is_multiple_of(weights.width.span()));
+        assert!(rows.offsets().len() <= LONGEST);
+        let Some(others) = rows.count().checked_sub(1) else { return };
+        let end = others.checked_mul(stride).and_then(|start| start.checked_add(filters));
+        assert!(stride >= filters && end.is_some_and(|end| end <= sums.len()));
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the CPU has AVX-512, as `self` proves; the lengths have just been checked.
+            Isa::Avx512 => unsafe { avx512::sum_products(rows, weights, sums, stride) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the CPU has AVX-VNNI, as `self` proves; the lengths have just been checked.
+            Isa::AvxVnni => unsafe { avxvnni::sum_products(rows, weights, sums, stride) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the CPU has AVX2, as `self` proves; the lengths have just been checked.
+            Isa::Avx2 => unsafe { avx2::sum_products(rows, weights, sums, stride) },
+            #[cfg(target_arch = "aarch64")]
+            // SAFETY: the CPU has both, as `self` proves; the lengths have just been checked.
+            Isa::Dotprod => unsafe { dotprod::sum_products(rows, weights, sums, stride) },
+            #[cfg(target_arch = "aarch64")]
+            // SAFETY: the CPU has NEON, as `self` proves; the lengths have just been checked.
+            Isa::Neon => unsafe { neon::sum_products(rows, weights, sums, stride) },
+            _ => portable::sum_products(rows, weights, sums, stride),
+        }
+    }
+}
+
+/// Computes the sums of so many rows, from the first on, with so many panels. Its last arguments
+/// are the sums of the first of both, and their stride.
+type Run = unsafe fn(Rows<'_>, usize, Weights<'_>, &mut [i32], usize);
+
+/// A kernel for a piece of the output whose sums stay in registers.
+struct Block {
+    rows: usize,
+    panels: usize,
+    run: Run,
+}
+
+/// Runs over all rows and panels with the first of `blocks` that fits each time: larger ones come
+/// before smaller ones, and for each number of panels there is one of a single row.
+///
+/// # Safety
+/// The CPU must have what the blocks take, and the lengths be what [`Kernel::sum_products`] checks.
+unsafe fn run_over(
+    blocks: &[Block],
+    rows: Rows<'_>,
+    weights: Weights<'_>,
+    sums: &mut [i32],
+    stride: usize,
+) {
+    let panel_len = weights.width.panel_words(rows.offsets().len()) * PANEL;
+    let fitting = |rows, panels| {
+        let mut blocks = blocks.iter();
+        blocks.find(move |block| block.rows <= rows && block.panels <= panels)
+    };
+    let mut others = weights.panels;
+    let mut filter = 0;
+    while let Some(widest) = fitting(rows.count(), others.len() / panel_len.max(1)) {
+        let (panels, rest) = others.split_at(widest.panels * panel_len);
+        let mut row = 0;
+        while let Some(block) = fitting(rows.count() - row, widest.panels) {
+            let sums = &mut sums[row * stride + filter..];
+            // SAFETY: so many rows are left, and these are as many panels; for the rest the caller
+            // vouches.
+            unsafe { (block.run)(rows, row, Weights { panels, ..weights }, sums, stride) };
+            row += block.rows;
+        }
+        others = rest;
+        filter += widest.panels * PANEL;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,66 @@
+//! How many bits of a row differ from those of a filter: the 1-bit matrix product.
+//!
+//! Of the words of `a ^ b`, two at a time are added up bit by bit to the running parity `s`. With
+//! `x`, `y` the two words and `n` the next parity,
+//!
+//! ```text
+//! s + x + y = 2 c + n,     n = s ^ x ^ y,     c = maj(s, x, y) = if s ^ x { y } else { x }
+//! Σ popcount(words) = 2 Σ popcount(c) + popcount(last n)
+//! ```
+//!
+//! which takes one popcount for two words: the first layer of a carry-save adder tree (Harley and
+//! Seal; Muła, Kurz and Lemire, <https://arxiv.org/abs/1611.07612>). With ternary logic the two
+//! xors with `b` cost nothing: `s ^ a ^ b` is one instruction, and `c` a function of the parity
+//! before, between and after both words, so that two words take five. Further layers save nothing
+//! more: a full adder costs as much as the popcount and the addition that it saves.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod portable;
+
+use super::{Isa, Kernel, PANEL, Rows};
+
+impl Kernel {
+    /// Writes to `sums[row * stride + filter]` how many bits of a row differ from a filter.
+    ///
+    /// `panels` are whole panels, one after the other, of filters with as many words as the rows.
+    ///
+    /// # Panics
+    /// If `panels` or `sums` have other lengths than that takes.
+    pub(crate) fn count_differing(
+        self,
+        rows: Rows<'_>,
+        panels: &[u32],
+        sums: &mut [i32],
+        stride: usize,
+    ) {
+        let filters = panels.len() / rows.offsets().len().max(1);
+        assert!(panels.len() == filters * rows.offsets().len() && filters.is_multiple_of(PANEL));
+        let Some(others) = rows.count().checked_sub(1) else { return };
+        let end = others.checked_mul(stride).and_then(|start| start.checked_add(filters));
+        assert!(stride >= filters && end.is_some_and(|end| end <= sums.len()));
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the CPU has AVX-512, as `self` proves; the lengths have just been checked.
+            Isa::Avx512 => unsafe { avx512::count_differing(rows, panels, sums, stride) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the CPU has AVX2, as `self` proves; the lengths have just been checked.
+            Isa::Avx2 | Isa::AvxVnni => unsafe {
+                avx2::count_differing(rows, panels, sums, stride)
+            },
+            #[cfg(target_arch = "aarch64")]
+            // SAFETY: the CPU has NEON, as `self` proves; the lengths have just been checked.
+            Isa::Neon | Isa::Dotprod => unsafe {
+                neon::count_differing(rows, panels, sums, stride)
+            },
+            _ => portable::count_differing(rows, panels, sums, stride),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

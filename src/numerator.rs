@@ -1,0 +1,114 @@
+//! From what a kernel sums to the numerator of a dot product.
+//!
+//! With activations `(s_a c_a + o_a) / d_a` and weights `(s_w c_w + o_w) / d_w` (see
+//! [`Levels`]), sums over the K products of a dot give
+//!
+//! ```text
+//! d_a d_w dot = s_a s_w Σ c_a c_w + s_a o_w Σ c_a + o_a s_w Σ c_w + K o_a o_w
+//! ```
+//!
+//! and for bits `2 Σ c_a c_w = Σ c_a + Σ c_w - popcount(a xor b)`. Everything is kept doubled, so
+//! that the halves stay integers.
+
+use crate::options::{OutputForm, PadValue};
+use crate::quantizer::Levels;
+
+/// Length of rows from which on the sums of bits no longer fit into `i32` with their factors.
+pub(crate) const LONG_ROW: usize = 1 << 26;
+
+/// Longest row whose sums of products of bytes fit into `i64` with their factors. Only operands
+/// without elements have longer ones.
+pub(crate) const LONGEST_ROW: u64 = 1 << 43;
+
+/// What a kernel sums over a row and a filter.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Summed {
+    /// `popcount(a xor b)`.
+    DifferingBits,
+    /// `Σ c_a (c_w - center)`.
+    CodeProducts {
+        /// What was subtracted from the codes of the weights.
+        center: u32,
+    },
+}
+
+/// From kernel sums to twice the numerator of the dot product.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Numerator {
+    /// Factor of the kernel's sum.
+    pub(crate) product: i64,
+    /// Factor of `Σ c_a`.
+    pub(crate) row: i64,
+    /// Factor of `Σ c_w`.
+    filter: i64,
+    /// The rest.
+    constant: i64,
+    pub(crate) denominator: i64,
+}
+
+impl Numerator {
+    pub(crate) fn new(
+        summed: Summed,
+        activation: Levels,
+        weight: Levels,
+        row_len: usize,
+        form: OutputForm,
+    ) -> Self {
+        let k = row_len as i64;
+        let both = activation.step() * weight.step();
+        let row = activation.step() * weight.offset();
+        let filter = activation.offset() * weight.step();
+        let constant = k * activation.offset() * weight.offset();
+        let denominator = activation.denominator() * weight.denominator();
+        let (product, row_half, filter_half) = match summed {
+            Summed::DifferingBits => (-both, both, both),
+            Summed::CodeProducts { center } => (2 * both, 2 * both * i64::from(center), 0),
+        };
+        let numerator = Numerator {
+            product,
+            row: row_half + 2 * row,
+            filter: filter_half + 2 * filter,
+            constant: 2 * constant,
+            denominator,
+        };
+        match form {
+            OutputForm::Dot => numerator,
+            // (K + n / d) / 2 = (K d + n) / 2d
+            OutputForm::Offset { .. } => Numerator {
+                constant: numerator.constant + 2 * k * denominator,
+                denominator: 2 * denominator,
+                ..numerator
+            },
+        }
+    }
+
+    /// Whether everything that is computed with it fits into 32 bits, with what padding adds.
+    pub(crate) fn fits_32_bits(&self, activation: Levels, weight: Levels, row_len: usize) -> bool {
+        let largest = |levels: Levels| (1i64 << levels.bits()) - 1;
+        let magnitude = |levels: Levels| {
+            levels.offset().abs().max(levels.numerator(largest(levels) as u32).abs())
+        };
+        let (a, w) = (largest(activation), largest(weight));
+        let sums = self.product.abs() * a * w + self.row.abs() * a + self.filter.abs() * w;
+        let padding = 2 * activation.denominator().max(magnitude(activation)) * magnitude(weight);
+        let each = (sums + padding) as i128;
+        let all = each * row_len as i128 + i128::from(self.constant.abs());
+        all <= i128::from(i32::MAX)
+    }
+
+    /// What is added for a filter whose codes have the given sum.
+    pub(crate) fn addend(&self, code_sum: i64) -> i64 {
+        self.filter * code_sum + self.constant
+    }
+}
+
+/// How a padded position enters exact arithmetic: as a code, and as a multiple of the sum of its
+/// tap's weights that makes up for what no code stands for.
+pub(crate) fn pad_code(activation: Levels, pad: PadValue) -> (u8, i64) {
+    let wanted = pad.as_integer() * activation.denominator();
+    let largest = (1u32 << activation.bits()) - 1;
+    match [0, largest].into_iter().find(|&code| activation.numerator(code) == wanted) {
+        Some(code) => (code as u8, 0),
+        None => (0, wanted - activation.numerator(0)),
+    }
+}

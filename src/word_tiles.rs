@@ -1,0 +1,355 @@
+//! The exact products: cuts the output into blocks for the threads, each block into tiles of rows
+//! for the second cache, and multiplies a tile with a few panels of filters at a time, whose sums
+//! stay in the first cache until the epilogue has used them up.
+
+use crate::Result;
+use crate::blocks::{Block, Cut, Divide, Shares};
+use crate::geometry::Geometry;
+use crate::kernel::{Code, Kernel, LONGEST, Offsets, PANEL, Rows};
+use crate::numerator::Summed;
+use crate::panels::Panels;
+use crate::scratch::{WordBuffers, product, take};
+use crate::word_layout::WordLayout;
+use ndarray::{ArrayViewMut4, ArrayViewMut5, s};
+use std::ops::Range;
+
+/// Sums of a tile: they stay in the first cache. Filters come first, so that outputs that lie side
+/// by side are written together.
+const TILE_SUMS: usize = 4096;
+const MAX_PANELS: usize = 16;
+const MAX_ROWS: usize = 64;
+
+/// A tile of gathered rows has at most so many words, if that leaves it `MIN_ROWS`.
+const TILE_WORDS: usize = 1 << 15;
+const MIN_ROWS: usize = 8;
+
+/// Words times filters below which a second thread costs more than it saves.
+const WORDS_PER_BLOCK: usize = 1 << 17;
+
+/// A forward whose operands are packed: only products and the epilogue are left to do.
+pub(crate) struct WordTiles<'a, F> {
+    pub(crate) kernel: Kernel,
+    pub(crate) geometry: &'a Geometry,
+    pub(crate) layout: &'a WordLayout,
+    pub(crate) offsets: Offsets<'a>,
+    /// Packed activations, `[image][pixel][group][word]`.
+    pub(crate) words: &'a [u32],
+    /// The code of a padded position, where windows are gathered.
+    pub(crate) pad: u8,
+    pub(crate) panels: &'a Panels,
+    pub(crate) summed: Summed,
+    /// The largest code of an activation.
+    pub(crate) largest: u32,
+    pub(crate) finish: &'a F,
+}
+
+/// What becomes of the sums.
+pub(crate) trait Finish: Sync {
+    /// An element of the output.
+    type Out: Send;
+    /// Filters that an element of the output holds.
+    const FILTERS: usize;
+
+    /// Elements of a buffer for a tile of so many rows and filters.
+    fn buffer_len(&self, rows: usize, filters: usize) -> usize;
+
+    /// Writes the outputs of a tile. `out` is (filters, depth, height, width) of an image, and the
+    /// tile begins at its position `start`.
+    fn finish(
+        &self,
+        sums: &Sums<'_>,
+        buffer: &mut [Self::Out],
+        out: &mut ArrayViewMut4<'_, Self::Out>,
+        start: usize,
+    );
+}
+
+/// The sums of a tile, `[row][filter]`.
+pub(crate) struct Sums<'a> {
+    pub(crate) sums: &'a [i32],
+    /// The sums instead, where 32 bits may not hold them.
+    pub(crate) wide: &'a [i64],
+    pub(crate) stride: usize,
+    pub(crate) rows: usize,
+    pub(crate) filters: Range<usize>,
+    pub(crate) image: usize,
+    pub(crate) group: usize,
+    /// The output position of the first row.
+    pub(crate) position: usize,
+}
+
+impl Sums<'_> {
+    /// Those of a row.
+    #[inline(always)]
+    pub(crate) fn row<'a, S>(&self, sums: &'a [S], i: usize) -> &'a [S] {
+        &sums[i * self.stride..][..self.filters.len()]
+    }
+}
+
+/// Rows to be multiplied: the windows of consecutive output positions.
+#[derive(Clone, Copy)]
+struct Tile<'a> {
+    /// What they are read from: a group's part of an image, or gathered rows.
+    words: &'a [u32],
+    image: usize,
+    group: usize,
+    position: usize,
+    rows: usize,
+}
+
+/// What one thread writes to while it computes a block.
+struct Buffers<'a, O> {
+    rows: Shares<'a, u32>,
+    sums: Shares<'a, i32>,
+    wide: Shares<'a, i64>,
+    outs: Shares<'a, O>,
+}
+
+impl<O: Send> Divide for Buffers<'_, O> {
+    fn divide(self, blocks: usize) -> (Self, Self) {
+        let (rows, right_rows) = self.rows.split(blocks);
+        let (sums, right_sums) = self.sums.split(blocks);
+        let (wide, right_wide) = self.wide.split(blocks);
+        let (outs, right_outs) = self.outs.split(blocks);
+        let right =
+            Buffers { rows: right_rows, sums: right_sums, wide: right_wide, outs: right_outs };
+        (Buffers { rows, sums, wide, outs }, right)
+    }
+}
+
+/// The computation of a block.
+struct Compute<'a, 'b, 'c, F: Finish> {
+    tiles: &'a WordTiles<'a, F>,
+    block: Block<'b, F::Out>,
+    shape: TileShape,
+    buffers: Buffers<'c, F::Out>,
+}
+
+impl<F: Finish> Code for Compute<'_, '_, '_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        self.tiles.compute(self.block, self.shape, self.buffers);
+    }
+}
+
+/// How many rows and panels a tile has.
+#[derive(Clone, Copy)]
+struct TileShape {
+    rows: usize,
+    panels: usize,
+}
+
+impl<F: Finish> WordTiles<'_, F> {
+    pub(crate) fn run(
+        &self,
+        buffers: &mut WordBuffers,
+        outs: &mut Vec<F::Out>,
+        out: ArrayViewMut5<'_, F::Out>,
+    ) -> Result<()>
+    where
+        F::Out: Copy + Default,
+    {
+        if out.is_empty() {
+            return Ok(());
+        }
+        let row_words = self.layout.row_words;
+        let work = out.len().saturating_mul(F::FILTERS).saturating_mul(row_words);
+        let blocks = (work / WORDS_PER_BLOCK).clamp(1, 2 * rayon::current_num_threads());
+        let shape = self.tile_shape();
+        let filters = shape.panels * PANEL;
+        let gathered = if self.layout.direct { 0 } else { shape.rows };
+        let wide = if self.is_wide() { filters } else { 0 };
+        let buffers = Buffers {
+            rows: shares(&mut buffers.rows, blocks, product(&[gathered, row_words], "windows")?)?,
+            sums: shares(&mut buffers.sums, blocks, shape.rows * filters)?,
+            wide: shares(&mut buffers.wide, blocks, shape.rows * wide)?,
+            outs: shares(outs, blocks, self.finish.buffer_len(shape.rows, filters))?,
+        };
+        let cut = Cut {
+            geometry: self.geometry,
+            filters_per_element: F::FILTERS,
+            filters_together: filters.next_multiple_of(F::FILTERS),
+            positions_together: MIN_ROWS,
+        };
+        cut.for_each(Block::whole(out), blocks, buffers, &|block, buffers| {
+            self.kernel.vectorize(Compute { tiles: self, block, shape, buffers });
+        });
+        Ok(())
+    }
+
+    fn tile_shape(&self) -> TileShape {
+        let panels = self.geometry.group_filters().div_ceil(PANEL).clamp(2, MAX_PANELS);
+        let mut rows = (TILE_SUMS / (panels * PANEL)).min(MAX_ROWS);
+        if !self.layout.direct {
+            rows = rows.min(TILE_WORDS / self.layout.row_words.max(1)).max(MIN_ROWS);
+        }
+        TileShape { rows, panels }
+    }
+
+    /// Computes a block on this thread.
+    #[inline(always)]
+    fn compute(&self, block: Block<'_, F::Out>, shape: TileShape, buffers: Buffers<'_, F::Out>) {
+        let Block { mut out, first_image, first_filter, first_position } = block;
+        let gathered = buffers.rows.take();
+        let mut sums = (buffers.sums.take(), buffers.wide.take(), buffers.outs.take());
+        let (_, elements, depth, height, width) = out.dim();
+        let end_filter = (first_filter + elements * F::FILTERS).min(self.geometry.filters);
+        let end_position = first_position + depth * height * width;
+        let group_filters = self.geometry.group_filters();
+        for (i, mut out) in out.outer_iter_mut().enumerate() {
+            let image = first_image + i;
+            for group in first_filter / group_filters..end_filter.div_ceil(group_filters) {
+                let filters = first_filter.max(group * group_filters)
+                    ..end_filter.min((group + 1) * group_filters);
+                let panels = filters.start / PANEL..filters.end.div_ceil(PANEL);
+                let tiles = (first_position..end_position).step_by(shape.rows).map(|position| {
+                    let rows = shape.rows.min(end_position - position);
+                    Tile { words: &[], image, group, position, rows }
+                });
+                let panels = panels
+                    .clone()
+                    .step_by(shape.panels)
+                    .map(|panel| panel..panels.end.min(panel + shape.panels));
+                let mut compute = |tile: Tile<'_>, panels: Range<usize>| {
+                    let filters = filters.start.max(panels.start * PANEL)
+                        ..filters.end.min(panels.end * PANEL);
+                    let first = (filters.start - first_filter) / F::FILTERS;
+                    let end = (filters.end - first_filter).div_ceil(F::FILTERS);
+                    let mut out = out.slice_mut(s![first..end, .., .., ..]);
+                    let start = tile.position - first_position;
+                    self.tile(tile, panels, filters, &mut sums, &mut out, start);
+                };
+                if self.layout.direct {
+                    let words = self.image(image, group);
+                    for panels in panels {
+                        for tile in tiles.clone() {
+                            compute(Tile { words, ..tile }, panels.clone());
+                        }
+                    }
+                } else {
+                    for tile in tiles {
+                        let words = self.gather(&tile, gathered);
+                        for panels in panels.clone() {
+                            compute(Tile { words, ..tile }, panels);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Computes the outputs of a tile and some filters of its group.
+    #[inline(always)]
+    fn tile(
+        &self,
+        tile: Tile<'_>,
+        panels: Range<usize>,
+        filters: Range<usize>,
+        (sums, wide, outs): &mut (&mut [i32], &mut [i64], &mut [F::Out]),
+        out: &mut ArrayViewMut4<'_, F::Out>,
+        start: usize,
+    ) {
+        let panel_len = self.panels.panel_words() * PANEL;
+        let words = &self.panels.words()[panels.start * panel_len..panels.end * panel_len];
+        match wide.is_empty() {
+            true => self.multiply(tile, words, self.offsets, sums),
+            false => self.multiply_long(tile, words, sums, wide),
+        }
+        let Tile { image, group, position, rows, .. } = tile;
+        let before = filters.start - panels.start * PANEL;
+        let sums = Sums {
+            sums: &sums[before..],
+            wide: wide.get(before..).unwrap_or_default(),
+            stride: panels.len() * PANEL,
+            rows,
+            filters,
+            image,
+            group,
+            position,
+        };
+        self.finish.finish(&sums, outs, out, start);
+    }
+
+    /// A group's part of an image.
+    fn image(&self, image: usize, group: usize) -> &[u32] {
+        let image_words = self.layout.image_words();
+        let image = &self.words[image * image_words..][..image_words];
+        image.get(group * self.layout.group_words..).unwrap_or_default()
+    }
+
+    /// The windows of a tile.
+    fn gather<'r>(&self, tile: &Tile<'_>, rows: &'r mut [u32]) -> &'r [u32] {
+        let image = self.image(tile.image, tile.group);
+        let row_words = self.layout.row_words;
+        let rows = &mut rows[..tile.rows * row_words];
+        for (row, position) in rows.chunks_mut(row_words.max(1)).zip(tile.position..) {
+            self.layout.gather(self.geometry, image, self.pad, position, row);
+        }
+        rows
+    }
+
+    /// Whether the sums of a whole row may not fit into 32 bits.
+    fn is_wide(&self) -> bool {
+        self.summed != Summed::DifferingBits && self.offsets.len() > LONGEST
+    }
+
+    /// Writes the sums of a tile with a few panels, of which `offsets` may be a part.
+    fn multiply(&self, tile: Tile<'_>, panels: &[u32], offsets: Offsets<'_>, sums: &mut [i32]) {
+        if offsets.len() == 0 {
+            return sums.fill(0);
+        }
+        let stride = panels.len() * self.panels.span() / offsets.len();
+        let multiply = |rows, sums: &mut [i32]| match self.summed {
+            Summed::DifferingBits => self.kernel.count_differing(rows, panels, sums, stride),
+            Summed::CodeProducts { .. } => {
+                let weights = self.panels.weights(panels, self.largest);
+                self.kernel.sum_products(rows, weights, sums, stride);
+            }
+        };
+        let Tile { words, position, rows, .. } = tile;
+        if !self.layout.direct {
+            return multiply(Rows::new(words, rows, self.layout.row_words, offsets), sums);
+        }
+        // Line after line of output positions.
+        let step = self.layout.step(self.geometry);
+        let width = self.geometry.output[2];
+        let mut row = 0;
+        while row < rows {
+            let at = position + row;
+            let count = (width - at % width).min(rows - row);
+            let line = &words[self.layout.window(self.geometry, at)..];
+            multiply(Rows::new(line, count, step, offsets), &mut sums[row * stride..]);
+            row += count;
+        }
+    }
+
+    /// The same for rows so long that they are summed in parts, panel by panel.
+    fn multiply_long(&self, tile: Tile<'_>, panels: &[u32], sums: &mut [i32], wide: &mut [i64]) {
+        let panel_words = self.panels.panel_words();
+        let stride = panels.len() / panel_words;
+        wide.fill(0);
+        for (i, panel) in panels.chunks(panel_words * PANEL).enumerate() {
+            let parts = panel.chunks(LONGEST / self.panels.span() * PANEL);
+            let parts = parts.zip(self.offsets.words().chunks(LONGEST));
+            for (part, offsets) in parts {
+                self.multiply(tile, part, Offsets::new(offsets), sums);
+                for row in 0..tile.rows {
+                    let wide = &mut wide[row * stride + i * PANEL..][..PANEL];
+                    let sums = sums[row * PANEL..].iter();
+                    wide.iter_mut().zip(sums).for_each(|(wide, &sum)| *wide += i64::from(sum));
+                }
+            }
+        }
+    }
+}
+
+/// A share of `len` elements of a buffer for each block.
+fn shares<V: Copy + Default>(
+    buffer: &mut Vec<V>,
+    blocks: usize,
+    len: usize,
+) -> Result<Shares<'_, V>> {
+    Ok(Shares::new(take(buffer, product(&[blocks, len], "windows")?, "windows")?, len))
+}
