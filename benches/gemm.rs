@@ -2,21 +2,44 @@
 //!
 //! ```text
 //! RAYON_NUM_THREADS=1 taskset -c 1 cargo bench --bench gemm
+//! cargo bench --bench gemm -- threads
 //! ```
 //!
 //! `qnn` packs its activations in every call, and multiplies them with packed weights; `packing`
 //! is that part of it. `ndarray` is the product of `ndarray` (matrixmultiply), `gemm` that of the
 //! crate of this name. The throughput is 2 M N K per unit of time. `QNN_ISA` chooses the kernels.
+//!
+//! After Criterion's benchmarks come tables, in which the contestants of a case take turns and are
+//! compared with the most that this core does in the same seconds:
+//!
+//! - `rooflines`: arithmetic on registers alone, and reading from each cache;
+//! - `products`: each case, with its share of the popcount roofline;
+//! - `bandwidth`: a product with a single vector as a reader of its packed weights, packing as a
+//!   reader of f32;
+//! - `threads`: one thread against two, if the process may use two CPUs: not under `taskset -c 1`.
+//!
+//! `cargo bench --bench gemm -- products` measures one of them alone. All but `threads` run on one
+//! thread, whatever `RAYON_NUM_THREADS` says.
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+mod support;
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group};
 use gemm::{Parallelism, gemm};
 use ndarray::{Array1, Array2};
-use ndarray_qnn::{ActivationQuantizer, Isa, QFullyConnected, Scratch, WeightQuantizer};
+use ndarray_qnn::{
+    ActivationQuantizer, Isa, PackedWeights, QFullyConnected, Scratch, WeightQuantizer,
+};
+use rayon::ThreadPool;
+use std::thread::available_parallelism;
+use support::{Contestant, READ, Table, Unit, read, roofline, wanted};
 
 /// Rows, filters and length of the products. The fourth is a 3x3 convolution of 64 channels at
 /// 56x56, the last a dense layer on a single vector.
 const SIZES: [(usize, usize, usize); 5] =
     [(256, 256, 256), (1024, 1024, 1024), (4096, 4096, 4096), (3136, 64, 576), (1, 4096, 4096)];
+
+/// Rows and length of the inputs to pack.
+const PACKED: [(usize, usize); 2] = [(1024, 1024), (4096, 4096)];
 
 /// Numbers of both signs.
 fn numbers(rows: usize, columns: usize, seed: u64) -> Array2<f32> {
@@ -29,27 +52,68 @@ fn numbers(rows: usize, columns: usize, seed: u64) -> Array2<f32> {
     })
 }
 
-fn products(c: &mut Criterion) {
-    println!("kernels: {}", Isa::current().name());
-    let fc = QFullyConnected::new(ActivationQuantizer::sign(), WeightQuantizer::sign());
-    for (m, n, k) in SIZES {
-        let mut group = c.benchmark_group(format!("{m}x{n}x{k}"));
-        group.throughput(Throughput::Elements(2 * (m * n * k) as u64)).sample_size(20);
-        let (x, w) = (numbers(m, k, 7), numbers(n, k, 8));
-        let mut y = Array2::<f32>::zeros((m, n));
+/// Inputs and weights of a product.
+struct Product {
+    layer: QFullyConnected,
+    x: Array2<f32>,
+    w: Array2<f32>,
+    packed: PackedWeights<f32>,
+}
 
-        let packed = fc.pack(w.view()).expect("packed weights");
+impl Product {
+    fn new((m, n, k): (usize, usize, usize)) -> Self {
+        let layer = QFullyConnected::new(ActivationQuantizer::sign(), WeightQuantizer::sign());
+        let (x, w) = (numbers(m, k, 7), numbers(n, k, 8));
+        let packed = layer.pack(w.view()).expect("packed weights");
+        Product { layer, x, w, packed }
+    }
+
+    fn macs(&self) -> f64 {
+        (self.x.len() * self.w.nrows()) as f64
+    }
+
+    /// Code that computes the product into an output of its own.
+    fn contestant<'a>(
+        &'a self,
+        name: &'static str,
+        mut run: impl FnMut(&'a Self, &mut Array2<f32>) + Send + 'a,
+    ) -> Contestant<'a> {
+        let mut y = Array2::zeros((self.x.nrows(), self.w.nrows()));
+        Contestant::new(name, self.macs(), move || run(self, &mut y))
+    }
+
+    fn qnn(&self) -> Contestant<'_> {
         let mut scratch = Scratch::new();
-        group.bench_function("qnn", |b| {
-            b.iter(|| {
-                fc.forward_packed_into(x.view(), &packed, None, &mut scratch, y.view_mut())
-                    .expect("an output");
-            });
-        });
-        group.bench_function("ndarray", |b| {
-            b.iter(|| ndarray::linalg::general_mat_mul(1.0, &x, &w.t(), 0.0, &mut y));
-        });
-        group.bench_function("gemm", |b| b.iter(|| float_gemm(&x, &w, &mut y)));
+        self.contestant("qnn", move |Product { layer, x, packed, .. }, y| {
+            layer
+                .forward_packed_into(x.view(), packed, None, &mut scratch, y.view_mut())
+                .expect("an output");
+        })
+    }
+
+    fn contestants(&self) -> Vec<Contestant<'_>> {
+        vec![
+            self.qnn(),
+            self.contestant("ndarray", |Product { x, w, .. }, y| {
+                ndarray::linalg::general_mat_mul(1.0, x, &w.t(), 0.0, y);
+            }),
+            self.contestant("gemm", |Product { x, w, .. }, y| float_gemm(x, w, y)),
+        ]
+    }
+}
+
+fn name((m, n, k): (usize, usize, usize)) -> String {
+    format!("{m}x{n}x{k}")
+}
+
+fn products(c: &mut Criterion) {
+    for size in SIZES {
+        let product = Product::new(size);
+        let mut group = c.benchmark_group(name(size));
+        group.throughput(Throughput::Elements(2 * product.macs() as u64)).sample_size(20);
+        for mut contestant in product.contestants() {
+            group.bench_function(contestant.name, |b| b.iter(&mut contestant.run));
+        }
         group.finish();
     }
 }
@@ -86,22 +150,20 @@ fn float_gemm(x: &Array2<f32>, w: &Array2<f32>, y: &mut Array2<f32>) {
 }
 
 /// A layer of a single filter does little but pack its input.
+fn packing_of((m, k): (usize, usize)) -> Product {
+    Product::new((m, 1, k))
+}
+
 fn packing(c: &mut Criterion) {
-    let fc = QFullyConnected::new(ActivationQuantizer::sign(), WeightQuantizer::sign());
     let mut group = c.benchmark_group("packing");
-    for (m, k) in [(1024, 1024), (4096, 4096)] {
-        let x = numbers(m, k, 9);
-        let packed = fc.pack(Array2::<f32>::zeros((1, k)).view()).expect("packed weights");
-        let (mut scratch, mut y) = (Scratch::new(), Array2::zeros((m, 1)));
-        group.throughput(Throughput::Bytes((x.len() * size_of::<f32>()) as u64));
+    for (m, k) in PACKED {
+        let product = packing_of((m, k));
+        group.throughput(Throughput::Bytes((product.x.len() * size_of::<f32>()) as u64));
         group.bench_function(BenchmarkId::new("one filter", format!("{m}x{k}")), |b| {
-            b.iter(|| {
-                fc.forward_packed_into(x.view(), &packed, None, &mut scratch, y.view_mut())
-                    .expect("an output");
-            });
+            b.iter(product.qnn().run);
         });
         // What reading costs at all.
-        let flat = Array1::from_iter(x.iter().copied());
+        let flat = Array1::from_iter(product.x.iter().copied());
         group.bench_function(BenchmarkId::new("maximum", format!("{m}x{k}")), |b| {
             let max = |values: &[f32]| values.iter().fold(0.0f32, |max, &x| max.max(x));
             b.iter(|| flat.as_slice().map(max));
@@ -110,5 +172,91 @@ fn packing(c: &mut Criterion) {
     group.finish();
 }
 
+/// What the core does at most.
+fn rooflines(isa: &str) {
+    let mut table = Table::new(Unit::Mac, &[], None);
+    let mut loops = vec![roofline::popcount(isa), roofline::byte_dot(isa)];
+    loops.extend(roofline::byte_dot_avx_vnni());
+    table.case(isa, loops);
+    println!("\n{table}");
+
+    let mut table = Table::new(Unit::Byte, &[], None);
+    for (name, bytes) in [("256 KiB", 256 << 10), ("4 MiB", 4 << 20), ("256 MiB", 256 << 20)] {
+        table.case(name, vec![read(isa, bytes)]);
+    }
+    println!("\n{table}");
+}
+
+fn product_table(isa: &str) {
+    let mut table = Table::new(Unit::Mac, &["gemm", "ndarray"], Some(roofline::POPCOUNT));
+    for size in SIZES {
+        let product = Product::new(size);
+        let mut contestants = product.contestants();
+        contestants.push(roofline::popcount(isa));
+        table.case(&name(size), contestants);
+    }
+    println!("\n{table}");
+}
+
+/// Packed weights of a product with a vector, and f32 to pack, each beside a mere reader of as many
+/// bytes.
+fn bandwidth(isa: &str) {
+    let mut table = Table::new(Unit::Byte, &[], Some(READ));
+    let size = (1, 4096, 4096);
+    let product = Product::new(size);
+    let bytes = product.w.len() / 8;
+    let reader = Contestant { work: bytes as f64, ..product.qnn() };
+    table.case(&format!("{}, packed weights", name(size)), vec![reader, read(isa, bytes)]);
+    for (m, k) in PACKED {
+        let product = packing_of((m, k));
+        let bytes = product.x.len() * size_of::<f32>();
+        let packer = Contestant { work: bytes as f64, ..product.qnn() };
+        table.case(&format!("{m}x{k}, packing f32"), vec![packer, read(isa, bytes)]);
+    }
+    println!("\n{table}");
+}
+
+fn pool(threads: usize) -> ThreadPool {
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a thread pool")
+}
+
+fn threads() {
+    let cpus = available_parallelism().map_or(1, usize::from);
+    if cpus < 2 {
+        println!("\nNo table of two threads: the process may use one CPU only.");
+        return;
+    }
+    let mut table = Table::new(Unit::Mac, &["1 thread"], None);
+    let size = (1024, 1024, 1024);
+    let product = Product::new(size);
+    let pools = [("1 thread", pool(1)), ("2 threads", pool(2))];
+    let contestants = pools.iter().map(|(name, pool)| {
+        let mut run = product.qnn().run;
+        Contestant::new(name, product.macs(), move || pool.install(&mut run))
+    });
+    table.case(&name(size), contestants.collect());
+    println!("\n{table}");
+}
+
 criterion_group!(benches, products, packing);
-criterion_main!(benches);
+
+fn main() {
+    let isa = Isa::current().name();
+    println!("kernels: {isa}");
+    pool(1).install(|| {
+        benches();
+        Criterion::default().configure_from_args().final_summary();
+        if wanted("rooflines") {
+            rooflines(isa);
+        }
+        if wanted("products") {
+            product_table(isa);
+        }
+        if wanted("bandwidth") {
+            bandwidth(isa);
+        }
+    });
+    if wanted("threads") {
+        threads();
+    }
+}
