@@ -2,7 +2,7 @@
 
 use crate::geometry::Window;
 use crate::operator::{Inputs, Operator, Options, option_setters};
-use crate::views::{Lift, zeros_array};
+use crate::views::{Lift, lift_axes, zeros_array};
 use crate::{
     ActivationQuantizer, Element, Gradients, InputScaling, OutputForm, PackedWeights, PadValue,
     Result, ScaleGradient, Scaling, Scratch, WeightQuantizer,
@@ -139,17 +139,12 @@ where
     option_setters!();
 
     fn operator(&self) -> Operator<'_> {
-        fn spatial<V: Copy, const S: usize>(values: [V; S], default: V) -> [V; 3] {
-            let mut all = [default; 3];
-            all[3 - S..].copy_from_slice(&values);
-            all
-        }
         Operator {
             options: &self.options,
             window: Window {
-                stride: spatial(self.stride, 1),
-                dilation: spatial(self.dilation, 1),
-                padding: spatial(self.padding, [0; 2]),
+                stride: lift_axes(self.stride, 1),
+                dilation: lift_axes(self.dilation, 1),
+                padding: lift_axes(self.padding, [0; 2]),
                 groups: self.groups,
                 first_axis: 3 - S,
             },

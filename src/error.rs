@@ -18,6 +18,8 @@ pub enum Operand {
     OutputGradient,
     /// The scales of [`Scaling::Given`](crate::Scaling::Given), one value a filter.
     Scale,
+    /// The words of a [`BitTensor`](crate::BitTensor).
+    Words,
 }
 
 impl fmt::Display for Operand {
@@ -29,6 +31,7 @@ impl fmt::Display for Operand {
             Operand::Output => "output",
             Operand::OutputGradient => "output gradient",
             Operand::Scale => "scale",
+            Operand::Words => "words",
         })
     }
 }
@@ -58,6 +61,16 @@ pub enum Error {
         /// The length it should have.
         expected: usize,
         /// The length it has.
+        found: usize,
+    },
+    /// An operand has a number of dimensions that the call does not know.
+    #[error("{operand}: expected {expected} dimensions, got {found}")]
+    Dimensions {
+        /// The operand.
+        operand: Operand,
+        /// The numbers of dimensions there may be.
+        expected: &'static str,
+        /// The number it has.
         found: usize,
     },
     /// The number of groups is zero, or does not divide both channels and filters.
@@ -91,6 +104,18 @@ pub enum Error {
         kernel: usize,
         /// Length of the input with its padding.
         padded_input: usize,
+    },
+    /// A pooling window could lie wholly in the padding, where there is nothing to pool.
+    #[error(
+        "padding: expected less than the kernel, {kernel}, on spatial axis {axis}, got {padding}"
+    )]
+    Padding {
+        /// The spatial axis, counted from 0.
+        axis: usize,
+        /// Length of the kernel.
+        kernel: usize,
+        /// Positions padded on one side.
+        padding: usize,
     },
     /// A bit width that the quantizer family does not have.
     #[error("{operand} bit width: expected {expected}, got {bits}")]
@@ -127,6 +152,24 @@ pub enum Error {
         expected: &'static str,
         /// Its value.
         value: f64,
+    },
+    /// An option that the call cannot do its work with.
+    #[error("{option}: expected {expected}, got {found}")]
+    Unsupported {
+        /// The option.
+        option: &'static str,
+        /// What it could be.
+        expected: &'static str,
+        /// What it is.
+        found: String,
+    },
+    /// The words of a [`BitTensor`](crate::BitTensor) have bits set that stand for no channel.
+    #[error("words: expected the unused bits of word {index} to be 0, got {word:#010x}")]
+    UnusedBits {
+        /// Which word.
+        index: usize,
+        /// Its value.
+        word: u32,
     },
     /// Packed weights that were made for another quantizer, scaling or kind of operator.
     #[error("packed weights: expected {property} {expected}, got {found}")]

@@ -73,6 +73,7 @@
 mod activation;
 mod backward;
 mod bit_lanes;
+mod bit_tensor;
 mod blocks;
 mod code_lanes;
 mod code_sums;
@@ -87,6 +88,7 @@ mod geometry;
 mod im2row;
 mod kernel;
 mod lanes;
+mod max_pool;
 mod numerator;
 mod operator;
 mod options;
@@ -103,11 +105,13 @@ mod word_tiles;
 
 pub use activation::QActivation;
 pub use backward::Gradients;
+pub use bit_tensor::BitTensor;
 pub use convolution::{QConvolution, Rank, SpatialRank, Tensor};
 pub use element::Element;
 pub use error::{Error, Operand, Result};
 pub use fully_connected::QFullyConnected;
 pub use kernel::{Isa, force_isa};
+pub use max_pool::MaxPool;
 pub use options::{InputScaling, OutputForm, PadValue, ScaleGradient, Scaling};
 pub use pack::PackedWeights;
 pub use quantizer::{

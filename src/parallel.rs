@@ -19,3 +19,15 @@ pub(crate) fn any_chunk<L: Send>(
     let chunks = elements.par_chunks_mut(len).enumerate();
     chunks.map(|(i, chunk)| f(i, chunk)).reduce(|| false, or)
 }
+
+/// Calls `f` with each chunk of `len` elements and its number, on several threads if that pays.
+pub(crate) fn each_chunk<L: Send>(
+    elements: &mut [L],
+    len: usize,
+    f: impl Fn(usize, &mut [L]) + Sync,
+) {
+    any_chunk(elements, len, |i, chunk| {
+        f(i, chunk);
+        false
+    });
+}

@@ -1,7 +1,7 @@
 //! Tensors of any operator as five axes: (images, channels, depth, height, width).
 
 use crate::scratch::{product, zeros};
-use crate::{Element, Error, Result};
+use crate::{Element, Error, Operand, Result};
 use ndarray::{Array, Array5, ArrayBase, ArrayView5, Axis, Dimension, Ix2, Ix3, Ix4, Ix5, RawData};
 
 /// A slice as a tensor in standard layout.
@@ -34,6 +34,34 @@ pub(crate) fn lower_rows<T: Element>(image: Array5<T>) -> Array<T, Ix2> {
 /// The weights of a dense layer, (filters, inputs), as pointwise kernels.
 pub(crate) fn lift_weights<S: RawData>(weights: ArrayBase<S, Ix2>) -> ArrayBase<S, Ix5> {
     weights.insert_axis(Axis(2)).insert_axis(Axis(2)).insert_axis(Axis(2))
+}
+
+/// The activations of any operator, with two to five axes, as five.
+pub(crate) fn lift_any<S: RawData, D: Dimension>(
+    operand: Operand,
+    tensor: ArrayBase<S, D>,
+) -> Result<ArrayBase<S, Ix5>> {
+    fn lift<S: RawData, D: Dimension, L: Lift>(
+        tensor: ArrayBase<S, D>,
+    ) -> Option<ArrayBase<S, Ix5>> {
+        tensor.into_dimensionality().ok().map(L::lift)
+    }
+    let found = tensor.ndim();
+    let lifted = match found {
+        2 => tensor.into_dimensionality().ok().map(lift_rows),
+        3 => lift::<S, D, Ix3>(tensor),
+        4 => lift::<S, D, Ix4>(tensor),
+        5 => lift::<S, D, Ix5>(tensor),
+        _ => None,
+    };
+    lifted.ok_or(Error::Dimensions { operand, expected: "2 to 5", found })
+}
+
+/// What is given for each spatial axis of an operator, for all three.
+pub(crate) fn lift_axes<V: Copy, const S: usize>(values: [V; S], default: V) -> [V; 3] {
+    let mut all = [default; 3];
+    all[3 - S..].copy_from_slice(&values);
+    all
 }
 
 /// A tensor with one to three spatial axes.

@@ -1,5 +1,6 @@
 //! Every error that can be had, by name, and the inputs that must not be one.
 
+mod bits;
 mod fuzz;
 mod numbers;
 mod packed;

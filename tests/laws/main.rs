@@ -1,6 +1,7 @@
 //! What holds for every operator, quantizer, shape, width, option, number type and memory layout.
 
 mod backward;
+mod bit_tensor;
 mod case;
 mod forward;
 mod layer;
