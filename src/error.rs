@@ -16,8 +16,15 @@ pub enum Operand {
     Output,
     /// The gradient that comes from above, `dy`.
     OutputGradient,
-    /// The scales of [`Scaling::Given`](crate::Scaling::Given), one value a filter.
+    /// The scales of [`Scaling::Given`](crate::Scaling::Given), one value a filter, or of an
+    /// [`Affine`](crate::Affine) (γ of a [`BatchNorm`](crate::BatchNorm)), one a channel.
     Scale,
+    /// The shifts of an [`Affine`](crate::Affine) (β of a [`BatchNorm`](crate::BatchNorm)).
+    Shift,
+    /// The means of a [`BatchNorm`](crate::BatchNorm).
+    Mean,
+    /// The variances of a [`BatchNorm`](crate::BatchNorm).
+    Variance,
     /// The words of a [`BitTensor`](crate::BitTensor).
     Words,
 }
@@ -31,6 +38,9 @@ impl fmt::Display for Operand {
             Operand::Output => "output",
             Operand::OutputGradient => "output gradient",
             Operand::Scale => "scale",
+            Operand::Shift => "shift",
+            Operand::Mean => "mean",
+            Operand::Variance => "variance",
             Operand::Words => "words",
         })
     }
@@ -143,7 +153,8 @@ pub enum Error {
         /// Its value.
         value: f64,
     },
-    /// A number that configures a quantizer or its gradient is out of its range.
+    /// A number that configures a quantizer, its gradient or an affine function is out of its
+    /// range.
     #[error("{parameter}: expected {expected}, got {value}")]
     Parameter {
         /// Its name.

@@ -71,6 +71,7 @@
 //! shared among the threads of the current `rayon` pool.
 
 mod activation;
+mod affine;
 mod backward;
 mod bit_lanes;
 mod bit_tensor;
@@ -104,6 +105,7 @@ mod word_layout;
 mod word_tiles;
 
 pub use activation::QActivation;
+pub use affine::{Affine, BatchNorm};
 pub use backward::Gradients;
 pub use bit_tensor::BitTensor;
 pub use convolution::{QConvolution, Rank, SpatialRank, Tensor};
