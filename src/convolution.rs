@@ -4,8 +4,8 @@ use crate::geometry::Window;
 use crate::operator::{Inputs, Operator, Options, option_setters};
 use crate::views::{Lift, lift_axes, zeros_array};
 use crate::{
-    ActivationQuantizer, Element, Gradients, InputScaling, OutputForm, PackedWeights, PadValue,
-    Result, ScaleGradient, Scaling, Scratch, WeightQuantizer,
+    ActivationQuantizer, Affine, Element, Gradients, InputScaling, OutputForm, PackedWeights,
+    PadValue, Result, ScaleGradient, Scaling, Scratch, SignThresholds, WeightQuantizer,
 };
 use ndarray::{Array, ArrayView, ArrayView1, ArrayViewMut, Dimension, Ix3, Ix4, Ix5};
 
@@ -247,6 +247,28 @@ where
     ) -> Result<()> {
         let inputs = Inputs { x: Lift::lift(x), bias };
         self.operator().forward_packed_into(inputs, w, scratch, Lift::lift(out))
+    }
+
+    /// Folds the bias, the scales of packed weights, an [`Affine`] behind the layer (batch
+    /// normalization) and the sign that the next layer takes into integer thresholds: exactly the
+    /// signs of `next` on `affine.forward(forward_packed(x, w, bias))`.
+    ///
+    /// # Errors
+    /// [`Error::PackedMismatch`](crate::Error::PackedMismatch) as in `forward_packed`;
+    /// [`Error::Shape`](crate::Error::Shape) if bias or affine have not one value a filter;
+    /// [`Error::Parameter`](crate::Error::Parameter) or [`Error::NaN`](crate::Error::NaN) if a bias
+    /// is not finite, or outputs would be NaN (where `0 * ∞` is);
+    /// [`Error::BitWidth`](crate::Error::BitWidth) if activations or weights have more than 8 bits;
+    /// [`Error::Unsupported`](crate::Error::Unsupported) with an input scaling, or if `next` does
+    /// not take signs; [`Error::TooLarge`](crate::Error::TooLarge) if there is no memory.
+    pub fn fold<T: Element>(
+        &self,
+        w: &PackedWeights<T>,
+        bias: Option<ArrayView1<'_, T>>,
+        affine: Option<&Affine<T>>,
+        next: &ActivationQuantizer,
+    ) -> Result<SignThresholds> {
+        self.operator().fold(w, bias, affine, next)
     }
 
     /// The gradients of input, latent weights and bias from `dy`, that of the output.

@@ -38,6 +38,21 @@ pub(crate) struct Place {
 }
 
 impl<T: Element> Epilogue<'_, T> {
+    /// What becomes of one numerator, without K.
+    pub(crate) fn output(&self, filter: usize, numerator: i64, denominator: i64) -> T {
+        let mut y = T::of_integer(numerator);
+        if denominator != 1 {
+            y /= T::of_integer(denominator);
+        }
+        if let Some(&factor) = self.factors.get(filter) {
+            y *= factor;
+        }
+        if let Some(&bias) = self.bias.get(filter) {
+            y += bias;
+        }
+        y
+    }
+
     /// Writes the outputs of one position from its dot products.
     #[inline(always)]
     pub(crate) fn finish_floats(&self, place: Place, dots: &[T], mut out: ArrayViewMut1<'_, T>) {

@@ -3,8 +3,9 @@
 use crate::operator::{Inputs, Operator, Options, option_setters};
 use crate::views::{lift_rows, lift_weights, lower_rows, zeros_array};
 use crate::{
-    ActivationQuantizer, Element, Gradients, InputScaling, OutputForm, PackedWeights, PadValue,
-    Result, ScaleGradient, Scaling, Scratch, WeightQuantizer, geometry::Window,
+    ActivationQuantizer, Affine, Element, Gradients, InputScaling, OutputForm, PackedWeights,
+    PadValue, Result, ScaleGradient, Scaling, Scratch, SignThresholds, WeightQuantizer,
+    geometry::Window,
 };
 use ndarray::{Array2, ArrayView1, ArrayView2, ArrayViewMut2, Axis, Ix2};
 
@@ -142,6 +143,47 @@ impl QFullyConnected {
     ) -> Result<()> {
         let inputs = Inputs { x: lift_rows(x), bias };
         self.operator().forward_packed_into(inputs, w, scratch, lift_rows(out))
+    }
+
+    /// Folds the bias, the scales of packed weights, an [`Affine`] behind the layer (batch
+    /// normalization) and the sign that the next layer takes into integer thresholds: exactly the
+    /// signs of `next` on `affine.forward(forward_packed(x, w, bias))`.
+    ///
+    /// ```
+    /// use ndarray::array;
+    /// use ndarray_qnn::{ActivationQuantizer, Affine, QFullyConnected, WeightQuantizer};
+    ///
+    /// let sign = ActivationQuantizer::sign();
+    /// let fc = QFullyConnected::new(sign, WeightQuantizer::sign());
+    /// let packed = fc.pack(array![[0.5f32, -0.1, 0.2], [-0.25, -0.75, 0.5]].view())?;
+    /// let affine = Affine::new(vec![0.3f32, -0.3], vec![-0.3, -0.2])?;
+    /// let thresholds = fc.fold(&packed, None, Some(&affine), &sign)?;
+    ///
+    /// let dots = fc.forward_packed(array![[1.0f32, -1.0, -1.0]].view(), &packed, None)?;
+    /// assert_eq!(dots, array![[1.0, -1.0]]);
+    /// // 0.3 - 0.3 and 0.3 - 0.2 are not negative.
+    /// assert_eq!(thresholds.is_positive(0, 1), Some(true));
+    /// assert_eq!(thresholds.is_positive(1, -1), Some(true));
+    /// assert_eq!(thresholds.is_positive(1, 1), Some(false));
+    /// # Ok::<(), ndarray_qnn::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::PackedMismatch`](crate::Error::PackedMismatch) as in `forward_packed`;
+    /// [`Error::Shape`](crate::Error::Shape) if bias or affine have not one value a filter;
+    /// [`Error::Parameter`](crate::Error::Parameter) or [`Error::NaN`](crate::Error::NaN) if a bias
+    /// is not finite, or outputs would be NaN (where `0 * ∞` is);
+    /// [`Error::BitWidth`](crate::Error::BitWidth) if activations or weights have more than 8 bits;
+    /// [`Error::Unsupported`](crate::Error::Unsupported) with an input scaling, or if `next` does
+    /// not take signs; [`Error::TooLarge`](crate::Error::TooLarge) if there is no memory.
+    pub fn fold<T: Element>(
+        &self,
+        w: &PackedWeights<T>,
+        bias: Option<ArrayView1<'_, T>>,
+        affine: Option<&Affine<T>>,
+        next: &ActivationQuantizer,
+    ) -> Result<SignThresholds> {
+        self.operator().fold(w, bias, affine, next)
     }
 
     /// The gradients of input, latent weights and bias from `dy`, that of the output.

@@ -114,6 +114,12 @@ impl Operator<'_> {
         x: [usize; 5],
         packed: &PackedWeights<T>,
     ) -> Result<Geometry> {
+        self.check_packed(packed)?;
+        self.geometry(x, packed.dims())
+    }
+
+    /// Checks packed weights against the operator.
+    pub(crate) fn check_packed<T: Element>(&self, packed: &PackedWeights<T>) -> Result<()> {
         let mismatch =
             |property, expected, found| Err(Error::PackedMismatch { property, expected, found });
         let (own, other) = (&self.options.weight, packed.quantizer());
@@ -128,7 +134,7 @@ impl Operator<'_> {
         if own != other {
             return mismatch("spatial dimensions", own.to_string(), other.to_string());
         }
-        self.geometry(x, packed.dims())
+        Ok(())
     }
 
     fn check<T: Element>(

@@ -1,6 +1,7 @@
 //! Every error that can be had, by name, and the inputs that must not be one.
 
 mod bits;
+mod folding;
 mod fuzz;
 mod numbers;
 mod packed;

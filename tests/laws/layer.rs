@@ -2,7 +2,10 @@
 
 use crate::number::Number;
 use ndarray::{ArrayD, ArrayView, ArrayView1, ArrayViewD, ArrayViewMut, ArrayViewMutD, Dimension};
-use ndarray_qnn::{PackedWeights, QConvolution, QFullyConnected, Result, Scratch};
+use ndarray_qnn::{
+    ActivationQuantizer, Affine, PackedWeights, QConvolution, QFullyConnected, Result, Scratch,
+    SignThresholds,
+};
 
 #[derive(Clone, Debug)]
 pub(crate) enum Layer {
@@ -64,6 +67,16 @@ impl Layer {
 
     pub(crate) fn pack<T: Number>(&self, w: ArrayViewD<'_, T>) -> Result<PackedWeights<T>> {
         each!(self, op => op.pack(fixed(w)))
+    }
+
+    pub(crate) fn fold<T: Number>(
+        &self,
+        w: &PackedWeights<T>,
+        bias: Bias<'_, T>,
+        affine: Option<&Affine<T>>,
+        next: &ActivationQuantizer,
+    ) -> Result<SignThresholds> {
+        each!(self, op => op.fold(w, bias, affine, next))
     }
 
     pub(crate) fn forward_packed<T: Number>(
