@@ -1,6 +1,7 @@
 //! Affine functions of each channel: batch normalization as it is at inference.
 
 use crate::quantizer::{check_numbers, check_same_shape};
+use crate::scratch::reserve;
 use crate::views::zeros_array;
 use crate::{Element, Error, Operand, Result};
 use ndarray::{Array, ArrayView, ArrayView1, ArrayViewMut, Axis, RemoveAxis, Zip};
@@ -72,7 +73,7 @@ impl<T: Element> BatchNorm<'_, T> {
     /// # Errors
     /// [`Error::Shape`] if there are not as many of one as of `gamma`; [`Error::Parameter`] if a
     /// parameter, or what becomes of it in `T`, is not finite, or if a variance or `epsilon` is
-    /// negative.
+    /// negative; [`Error::TooLarge`] if there is no memory.
     pub fn affine(&self) -> Result<Affine<T>> {
         let not_negative = "a finite number of at least 0";
         check_parameter("epsilon", not_negative, self.epsilon, self.epsilon >= 0.0)?;
@@ -84,7 +85,9 @@ impl<T: Element> BatchNorm<'_, T> {
             check_same_shape(operand, self.gamma.shape(), view.shape())?;
         }
         let channels = self.gamma.len();
-        let [mut scale, mut shift] = [Vec::with_capacity(channels), Vec::with_capacity(channels)];
+        let [mut scale, mut shift] = [Vec::new(), Vec::new()];
+        reserve(&mut scale, channels, "affine function")?;
+        reserve(&mut shift, channels, "affine function")?;
         for c in 0..channels {
             let [gamma, beta, mean, variance] =
                 [self.gamma[c], self.beta[c], self.mean[c], self.variance[c]].map(T::as_f64);

@@ -81,6 +81,11 @@ fn batch_norm_parameters() {
     assert_eq!(BatchNorm { beta: two, ..plain }.affine(), shape(Operand::Shift, 3, 2));
     assert_eq!(BatchNorm { mean: two, ..plain }.affine(), shape(Operand::Mean, 3, 2));
     assert_eq!(BatchNorm { variance: two, ..plain }.affine(), shape(Operand::Variance, 3, 2));
+
+    let one = array![1.0f32];
+    let gamma = one.broadcast(1 << 60).expect("a shape");
+    let huge = BatchNorm { gamma, beta: gamma, mean: gamma, variance: gamma, epsilon: 0.0 };
+    assert!(matches!(huge.affine(), Err(Error::TooLarge { .. })));
 }
 
 #[test]
