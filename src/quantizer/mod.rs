@@ -7,6 +7,7 @@
 //! | magnitude-aware sign | `sign(w) * mean|w|` of the filter | Bi-Real Net, Larq |
 //! | BWN | `sign(w) * mean|w|` of the tensor | DoReFa-Net at 1 bit, tensorpack |
 //! | ternary | `0` where `|w| < t`, else `sign(w)` | TWN, Larq `ste_tern` |
+//! | absmean | `clip(round(w / g), -1, 1) * g`, `g = mean|w|` of the tensor | BitNet b1.58 |
 //! | DoReFa weights | `2 round(n (tanh w / 2M + 1/2)) / n - 1`, `M = max|tanh w|` | DoReFa-Net |
 //! | uniform weights | `2 round(n (clip(w, -1, 1) + 1) / 2) / n - 1` | idempotent answer to DoReFa |
 //! | unit activations | `round(n clip(x, 0, 1)) / n` | DoReFa-Net |

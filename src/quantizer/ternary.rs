@@ -1,8 +1,12 @@
 //! Ternary weights: -1, 0, +1.
 
-use crate::quantizer::sign::{finite_scale, mean_magnitude};
+use crate::quantizer::Rounding;
+use crate::quantizer::sign::{finite_scale, mean_magnitude, tensor_magnitude};
 use crate::{Element, Error, Operand, Result};
 use ndarray::{ArrayView, Dimension};
+
+/// The least magnitude that anything is scaled by, that of BitNet's code: zeros divide by it too.
+pub(super) const LEAST_MAGNITUDE: f64 = 1e-5;
 
 /// Where the zero of ternary weights ends: `|w| < t` becomes 0, the rest its sign.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -41,4 +45,17 @@ impl TernaryThreshold {
 pub(super) fn ternary_code<T: Element>(w: T, threshold: T) -> u32 {
     let zero = T::zero();
     1 + u32::from(w >= threshold && w > zero) - u32::from(w <= -threshold && w < zero)
+}
+
+/// BitNet's scale: `max(mean|w|, 1e-5)` over the tensor.
+pub(super) fn absmean<T: Element, D: Dimension>(w: &ArrayView<'_, T, D>) -> Result<T> {
+    Ok(tensor_magnitude(w)?.max(T::of(LEAST_MAGNITUDE)))
+}
+
+/// 0, 1, 2 for `clip(round(w / g), -1, 1)`, given `g / 2`: only there the rounding has a choice.
+pub(super) fn absmean_code<T: Element>(w: T, half: T, rounding: Rounding) -> u32 {
+    match rounding {
+        Rounding::HalfAwayFromZero => ternary_code(w, half),
+        Rounding::HalfToEven => 1 + u32::from(w > half) - u32::from(w < -half),
+    }
 }

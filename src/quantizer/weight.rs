@@ -2,7 +2,7 @@
 
 use crate::quantizer::dorefa::{dorefa_backward, dorefa_code, max_tanh};
 use crate::quantizer::sign::{Threshold, filter_magnitudes, heaviside_levels, tensor_magnitude};
-use crate::quantizer::ternary::ternary_code;
+use crate::quantizer::ternary::{absmean, absmean_code, ternary_code};
 use crate::quantizer::uniform::uniform_code;
 use crate::quantizer::{
     DorefaGradient, Levels, Rounding, Ste, TernaryThreshold, check_bits, check_numbers,
@@ -47,6 +47,7 @@ enum Family {
     Bwn,
     Heaviside,
     Ternary(TernaryThreshold),
+    AbsMean,
     Dorefa { bits: u32, gradient: DorefaGradient },
     Uniform { bits: u32 },
     Identity,
@@ -83,6 +84,24 @@ impl WeightQuantizer {
     /// -1, 0 and +1, held in 2 bits: 0 where `|w|` is below the threshold, else the sign of `w`.
     pub fn ternary(threshold: TernaryThreshold) -> Self {
         Self::new(Family::Ternary(threshold))
+    }
+
+    /// -1, 0 and +1 and one scale a tensor, held in 2 bits: `clip(round(w / g), -1, 1) * g` with
+    /// `g = mean|w|`, at least 1e-5. The gradient passes straight through all of it,
+    /// `dw = dq * ste(w)`. BitNet b1.58 (<https://arxiv.org/abs/2402.17764>), which rounds ties to
+    /// even.
+    ///
+    /// ```
+    /// use ndarray::array;
+    /// use ndarray_qnn::WeightQuantizer;
+    ///
+    /// let w = array![[0.5f32, -0.125], [0.25, -1.125]]; // g = 0.5
+    /// let quantizer = WeightQuantizer::absmean();
+    /// assert_eq!(quantizer.quantize(w.view())?, array![[0.5, 0.0], [0.5, -0.5]]);
+    /// # Ok::<(), ndarray_qnn::Error>(())
+    /// ```
+    pub fn absmean() -> Self {
+        Self::new(Family::AbsMean)
     }
 
     /// `bits` (1 to 31): `2 round(n (tanh w / 2M + 1/2)) / n - 1` with `n = 2^bits - 1` and
@@ -139,16 +158,17 @@ impl WeightQuantizer {
         self.levels().map_or(32, |levels| levels.bits())
     }
 
-    /// How codes read as numbers, before the scale of [`magnitude_aware_sign`] and [`bwn`];
-    /// `None` if nothing is quantized.
+    /// How codes read as numbers, before the scale of [`magnitude_aware_sign`], [`bwn`] and
+    /// [`absmean`]; `None` if nothing is quantized.
     ///
+    /// [`absmean`]: Self::absmean
     /// [`magnitude_aware_sign`]: Self::magnitude_aware_sign
     /// [`bwn`]: Self::bwn
     pub fn levels(&self) -> Option<Levels> {
         match self.family {
             Family::Sign | Family::MagnitudeAwareSign | Family::Bwn => Some(Levels::SIGN),
             Family::Heaviside => Some(heaviside_levels()),
-            Family::Ternary(_) => Some(Levels::TERNARY),
+            Family::Ternary(_) | Family::AbsMean => Some(Levels::TERNARY),
             Family::Dorefa { bits, .. } | Family::Uniform { bits } => Some(Levels::symmetric(bits)),
             Family::Identity => None,
         }
@@ -162,7 +182,7 @@ impl WeightQuantizer {
                 let gradient = DorefaGradient::default();
                 (Family::Dorefa { bits, gradient }, quantizer.rounding)
             }
-            family @ Family::Uniform { .. } => (family, quantizer.rounding),
+            family @ (Family::Uniform { .. } | Family::AbsMean) => (family, quantizer.rounding),
             family => (family, Rounding::default()),
         };
         forward(self) == forward(other)
@@ -273,20 +293,28 @@ impl WeightQuantizer {
         self.check(w)?;
         let statistic = match self.family {
             Family::Ternary(threshold) => threshold.of(w)?,
+            Family::AbsMean => absmean(w)? / T::of(2.0),
             Family::Dorefa { .. } => max_tanh(w),
             _ => T::zero(),
         };
         let magnitudes = match self.family {
             Family::MagnitudeAwareSign => filter_magnitudes(w)?,
-            Family::Bwn => {
-                let mut magnitudes = zeros(w.len_of(Axis(0)), "filter scales")?;
-                magnitudes.fill(tensor_magnitude(w)?);
-                magnitudes
-            }
+            Family::Bwn => same_magnitude(tensor_magnitude(w)?, w)?,
+            Family::AbsMean => same_magnitude(absmean(w)?, w)?,
             _ => Vec::new(),
         };
         Ok(WeightCoder { quantizer: *self, statistic, magnitudes })
     }
+}
+
+/// One magnitude for every filter.
+fn same_magnitude<T: Element, D: Dimension>(
+    magnitude: T,
+    w: &ArrayView<'_, T, D>,
+) -> Result<Vec<T>> {
+    let mut magnitudes = zeros(w.len_of(Axis(0)), "filter scales")?;
+    magnitudes.fill(magnitude);
+    Ok(magnitudes)
 }
 
 /// A weight quantizer that knows its tensor.
@@ -306,6 +334,7 @@ impl<T: Element> WeightCoder<T> {
             Family::Sign | Family::MagnitudeAwareSign | Family::Bwn => Threshold::sign().code(w),
             Family::Heaviside => Threshold::heaviside().code(w),
             Family::Ternary(_) => ternary_code(w, self.statistic),
+            Family::AbsMean => absmean_code(w, self.statistic, rounding),
             Family::Dorefa { bits, .. } => dorefa_code(w, self.statistic, bits, rounding),
             Family::Uniform { bits } => uniform_code(w, bits, rounding),
             Family::Identity => 0,
