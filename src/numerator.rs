@@ -106,8 +106,8 @@ impl Numerator {
 /// tap's weights that makes up for what no code stands for.
 pub(crate) fn pad_code(activation: Levels, pad: PadValue) -> (u8, i64) {
     let wanted = pad.as_integer() * activation.denominator();
-    let largest = (1u32 << activation.bits()) - 1;
-    match [0, largest].into_iter().find(|&code| activation.numerator(code) == wanted) {
+    let mut codes = 0..1u32 << activation.bits();
+    match codes.find(|&code| activation.numerator(code) == wanted) {
         Some(code) => (code as u8, 0),
         None => (0, wanted - activation.numerator(0)),
     }
