@@ -3,13 +3,14 @@
 use crate::quantizer::{check_numbers, check_same_shape};
 use crate::views::zeros_array;
 use crate::{ActivationQuantizer, Element, Operand, Result};
-use ndarray::{Array, ArrayView, ArrayViewMut, Dimension, Zip};
+use ndarray::{Array, ArrayView, ArrayViewMut, Dimension};
 
 /// Quantizes activations, and passes their gradient through a straight-through estimator.
 ///
 /// The layer in front of a [`QConvolution`](crate::QConvolution) or
 /// [`QFullyConnected`](crate::QFullyConnected) in BMXNet's networks; it works on arrays of any
-/// dimension.
+/// dimension. Where samples are scaled, they lie along axis 0
+/// (see [`ActivationQuantizer::absmax`]).
 ///
 /// ```
 /// use ndarray::array;
@@ -52,6 +53,8 @@ impl QActivation {
     ///
     /// # Errors
     /// [`Error::NaN`](crate::Error::NaN) if `x` holds one;
+    /// [`Error::NonFiniteScale`](crate::Error::NonFiniteScale) if a sample that is to be scaled
+    /// holds an infinity;
     /// [`Error::TooLarge`](crate::Error::TooLarge) if there is no memory for the result.
     pub fn forward<T: Element, D: Dimension>(&self, x: ArrayView<'_, T, D>) -> Result<Array<T, D>> {
         let mut out = zeros_array(x.raw_dim(), "output")?;
@@ -70,10 +73,11 @@ impl QActivation {
     ) -> Result<()> {
         check_same_shape(Operand::Output, x.shape(), out.shape())?;
         check_numbers(Operand::Input, &x)?;
-        Zip::from(&mut out).and(&x).for_each(|out, &x| {
-            *out = if self.backward_only { x } else { self.quantizer.value(x) };
-        });
-        Ok(())
+        if self.backward_only {
+            out.assign(&x);
+            return Ok(());
+        }
+        self.quantizer.map_samples(&x, out, |coder, x| coder.quantized(x))
     }
 
     /// The gradient of `x` from `dy`, that of the output.

@@ -143,12 +143,12 @@ pub enum Error {
         /// The operand.
         operand: Operand,
     },
-    /// A scale or threshold (a mean of magnitudes, or a given one) is infinite or NaN.
+    /// A scale or threshold (a mean or maximum of magnitudes, or a given one) is infinite or NaN.
     #[error("{operand} scale {index}: expected a finite number, got {value}")]
     NonFiniteScale {
         /// Where the scale comes from.
         operand: Operand,
-        /// Which one: the filter, or 0 where one scale serves the tensor.
+        /// Which one: the filter, the sample of an input, or 0 where one scale serves the tensor.
         index: usize,
         /// Its value.
         value: f64,

@@ -1,13 +1,14 @@
 //! Activation quantizers.
 
+use crate::quantizer::absmax::{absmax_code, max_signed, sample_magnitude};
 use crate::quantizer::dorefa::unit_code;
 use crate::quantizer::sign::{Threshold, heaviside_levels};
 use crate::quantizer::{
     FullPrecision, Levels, Rounding, Ste, check_bits, check_numbers, check_same_shape,
 };
 use crate::views::zeros_array;
-use crate::{Element, Operand, Result};
-use ndarray::{Array, ArrayView, Dimension, Zip};
+use crate::{Element, Error, Operand, Result};
+use ndarray::{Array, ArrayView, ArrayViewMut, Axis, Dimension, Zip};
 
 /// How activations are quantized, and what their gradient passes through.
 ///
@@ -36,6 +37,7 @@ enum Family {
     Sign,
     Heaviside,
     Unit { bits: u32 },
+    AbsMax { bits: u32 },
     FullPrecision(FullPrecision),
 }
 
@@ -62,6 +64,38 @@ impl ActivationQuantizer {
     pub fn dorefa(bits: u32) -> Result<Self> {
         check_bits(Operand::Input, bits)?;
         Ok(Self::new(Family::Unit { bits }, Ste::unit()))
+    }
+
+    /// `bits` (2 to 8): `round(x n / a) a / n` with `n = 2^(bits-1) - 1` and `a = max|x|` over the
+    /// sample, at least 1e-5: one scale a sample. The gradient passes everywhere. BitNet b1.58's
+    /// activations at 8 bits (<https://arxiv.org/abs/2402.17764>), which round ties to even.
+    ///
+    /// Samples lie along axis 0, in activations as in the inputs of the operators: a sample is a
+    /// row (BitNet's token) of a dense layer's input, and a whole image of a convolution's.
+    /// Operators quantize to integers, and multiply an output by the `a` of its sample; so they do
+    /// with what [`PadValue`](crate::PadValue) and [`OutputForm`](crate::OutputForm) add, as under
+    /// XNOR-Net's K.
+    ///
+    /// ```
+    /// use ndarray::array;
+    /// use ndarray_qnn::ActivationQuantizer;
+    ///
+    /// let quantizer = ActivationQuantizer::absmax(8)?;
+    /// let x = array![[1.0f32, -0.25, 0.0], [0.0, 254.0, 99.0]];
+    /// // Codes count from -127.
+    /// assert_eq!(quantizer.codes(x.view())?, array![[254, 95, 127], [127, 254, 177]]);
+    /// let quantized = quantizer.quantize(x.view())?;
+    /// assert_eq!(quantized, array![[1.0, -32.0 / 127.0, 0.0], [0.0, 254.0, 50.0 / 127.0 * 254.0]]);
+    /// # Ok::<(), ndarray_qnn::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::BitWidth`](crate::Error::BitWidth) for any other width.
+    pub fn absmax(bits: u32) -> Result<Self> {
+        match bits {
+            2..=8 => Ok(Self::new(Family::AbsMax { bits }, Ste::Identity)),
+            _ => Err(Error::BitWidth { operand: Operand::Input, expected: "2 to 8", bits }),
+        }
     }
 
     /// 32 bits: `x` as it is. The gradient passes everywhere.
@@ -92,24 +126,15 @@ impl ActivationQuantizer {
         self.levels().map_or(32, |levels| levels.bits())
     }
 
-    /// How codes read as numbers; `None` if nothing is quantized.
+    /// How codes read as numbers, before the scale of [`absmax`](Self::absmax); `None` if nothing
+    /// is quantized.
     pub fn levels(&self) -> Option<Levels> {
         match self.family {
             Family::Sign => Some(Levels::SIGN),
             Family::Heaviside => Some(heaviside_levels()),
             Family::Unit { bits } => Some(Levels::unit(bits)),
+            Family::AbsMax { bits } => Some(Levels::signed(bits)),
             Family::FullPrecision(_) => None,
-        }
-    }
-
-    /// The code of a number; 0 if nothing is quantized.
-    #[inline]
-    pub(crate) fn code<T: Element>(&self, x: T) -> u32 {
-        match self.family {
-            Family::Sign => Threshold::sign().code(x),
-            Family::Heaviside => Threshold::heaviside().code(x),
-            Family::Unit { bits } => unit_code(x, bits, self.rounding),
-            Family::FullPrecision(_) => 0,
         }
     }
 
@@ -126,14 +151,62 @@ impl ActivationQuantizer {
         }
     }
 
-    /// The number that `x` becomes.
-    #[inline]
+    /// Whether each sample has a scale of its own.
+    pub(crate) fn scales_samples(&self) -> bool {
+        matches!(self.family, Family::AbsMax { .. })
+    }
+
+    /// What a sample is scaled by: 1 if nothing is.
+    pub(crate) fn magnitude<T: Element, D: Dimension>(
+        &self,
+        index: usize,
+        sample: &ArrayView<'_, T, D>,
+    ) -> Result<T> {
+        if self.scales_samples() { sample_magnitude(index, sample) } else { Ok(T::one()) }
+    }
+
+    /// The quantizer of a sample of a given [`magnitude`](Self::magnitude).
+    pub(crate) fn coder<T: Element>(&self, magnitude: T) -> ActivationCoder<T> {
+        let scale = match self.family {
+            Family::AbsMax { bits } => T::of_integer(max_signed(bits)) / magnitude,
+            _ => T::one(),
+        };
+        ActivationCoder { quantizer: *self, magnitude, scale }
+    }
+
+    pub(crate) fn code<T: Element>(&self, x: T) -> u32 {
+        self.coder(T::one()).code(x)
+    }
+
     pub(crate) fn value<T: Element>(&self, x: T) -> T {
-        match (self.family, self.levels()) {
-            (Family::FullPrecision(function), _) => function.value(x),
-            (_, Some(levels)) => levels.value(self.code(x)),
-            (_, None) => x,
+        self.coder(T::one()).value(x)
+    }
+
+    /// Quantizes numbers that have been checked, sample by sample. Writes all or, if a magnitude is
+    /// not finite, nothing.
+    pub(crate) fn map_samples<T: Element, O, D: Dimension>(
+        &self,
+        x: &ArrayView<'_, T, D>,
+        mut out: ArrayViewMut<'_, O, D>,
+        f: impl Fn(&ActivationCoder<T>, T) -> O,
+    ) -> Result<()> {
+        if x.is_empty() {
+            return Ok(()); // without elements there may be more samples than could be counted
         }
+        if !self.scales_samples() || x.ndim() == 0 {
+            let coder = self.coder(self.magnitude(0, x)?);
+            Zip::from(&mut out).and(x).for_each(|out, &x| *out = f(&coder, x));
+            return Ok(());
+        }
+        let samples = || x.axis_chunks_iter(Axis(0), 1).enumerate();
+        for (i, sample) in samples() {
+            self.magnitude(i, &sample)?;
+        }
+        for ((i, sample), out) in samples().zip(out.axis_chunks_iter_mut(Axis(0), 1)) {
+            let coder = self.coder(self.magnitude(i, &sample)?);
+            Zip::from(out).and(sample).for_each(|out, &x| *out = f(&coder, x));
+        }
+        Ok(())
     }
 
     /// The factor of the gradient at `x`.
@@ -149,6 +222,8 @@ impl ActivationQuantizer {
     ///
     /// # Errors
     /// [`Error::NaN`](crate::Error::NaN) if `x` holds one;
+    /// [`Error::NonFiniteScale`](crate::Error::NonFiniteScale) if a sample that is to be scaled
+    /// holds an infinity;
     /// [`Error::TooLarge`](crate::Error::TooLarge) if there is no memory for the result.
     pub fn quantize<T: Element, D: Dimension>(
         &self,
@@ -156,7 +231,7 @@ impl ActivationQuantizer {
     ) -> Result<Array<T, D>> {
         let mut values = zeros_array(x.raw_dim(), "quantized activations")?;
         check_numbers(Operand::Input, &x)?;
-        Zip::from(&mut values).and(&x).for_each(|value, &x| *value = self.value(x));
+        self.map_samples(&x, values.view_mut(), |coder, x| coder.quantized(x))?;
         Ok(values)
     }
 
@@ -165,11 +240,13 @@ impl ActivationQuantizer {
     ///
     /// # Errors
     /// [`Error::NaN`](crate::Error::NaN) if `x` holds one;
+    /// [`Error::NonFiniteScale`](crate::Error::NonFiniteScale) if a sample that is to be scaled
+    /// holds an infinity;
     /// [`Error::TooLarge`](crate::Error::TooLarge) if there is no memory for the result.
     pub fn codes<T: Element, D: Dimension>(&self, x: ArrayView<'_, T, D>) -> Result<Array<u32, D>> {
         let mut codes = zeros_array(x.raw_dim(), "activation codes")?;
         check_numbers(Operand::Input, &x)?;
-        Zip::from(&mut codes).and(&x).for_each(|code, &x| *code = self.code(x));
+        self.map_samples(&x, codes.view_mut(), |coder, x| coder.code(x))?;
         Ok(codes)
     }
 
@@ -196,5 +273,46 @@ impl ActivationQuantizer {
 
     pub(crate) fn validate(&self) -> Result<()> {
         self.ste.validate()
+    }
+}
+
+/// An activation quantizer that knows the sample it quantizes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ActivationCoder<T> {
+    quantizer: ActivationQuantizer,
+    /// [`ActivationQuantizer::magnitude`] of the sample.
+    magnitude: T,
+    /// What absmax multiplies by before it rounds.
+    scale: T,
+}
+
+impl<T: Element> ActivationCoder<T> {
+    /// The code of a number; 0 if nothing is quantized.
+    #[inline]
+    pub(crate) fn code(&self, x: T) -> u32 {
+        let rounding = self.quantizer.rounding;
+        match self.quantizer.family {
+            Family::Sign => Threshold::sign().code(x),
+            Family::Heaviside => Threshold::heaviside().code(x),
+            Family::Unit { bits } => unit_code(x, bits, rounding),
+            Family::AbsMax { bits } => absmax_code(x, self.scale, bits, rounding),
+            Family::FullPrecision(_) => 0,
+        }
+    }
+
+    /// The number that `x` becomes before its sample's magnitude.
+    #[inline]
+    pub(crate) fn value(&self, x: T) -> T {
+        match (self.quantizer.family, self.quantizer.levels()) {
+            (Family::FullPrecision(function), _) => function.value(x),
+            (_, Some(levels)) => levels.value(self.code(x)),
+            (_, None) => x,
+        }
+    }
+
+    /// The number that `x` becomes.
+    #[inline]
+    pub(crate) fn quantized(&self, x: T) -> T {
+        self.value(x) * self.magnitude
     }
 }

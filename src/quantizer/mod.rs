@@ -11,9 +11,11 @@
 //! | DoReFa weights | `2 round(n (tanh w / 2M + 1/2)) / n - 1`, `M = max|tanh w|` | DoReFa-Net |
 //! | uniform weights | `2 round(n (clip(w, -1, 1) + 1) / 2) / n - 1` | idempotent answer to DoReFa |
 //! | unit activations | `round(n clip(x, 0, 1)) / n` | DoReFa-Net |
+//! | absmax activations | `round(x m / a) a / m`, `a = max|x|` of the sample | BitNet b1.58 |
 //!
-//! with `n = 2^k - 1` at `k` bits. [`Levels`] says how the integer codes read as numbers.
+//! with `n = 2^k - 1` and `m = 2^(k-1) - 1` at `k` bits. [`Levels`] says how the integer codes read as numbers.
 
+mod absmax;
 mod activation;
 mod dorefa;
 mod full_precision;
@@ -32,6 +34,7 @@ pub use ternary::TernaryThreshold;
 pub(crate) use weight::WeightCoder;
 pub use weight::WeightQuantizer;
 
+use crate::quantizer::absmax::max_signed;
 use crate::{Element, Error, Operand, Result};
 use ndarray::{ArrayView, Dimension};
 
@@ -42,7 +45,7 @@ pub enum Rounding {
     /// Away from zero, as C's `round` does: BMXNet. The default.
     #[default]
     HalfAwayFromZero,
-    /// To the even neighbour, as IEEE 754 does: Larq, tensorpack, TensorFlow.
+    /// To the even neighbour, as IEEE 754 does: Larq, tensorpack, TensorFlow, PyTorch, BitNet.
     HalfToEven,
 }
 
@@ -87,6 +90,12 @@ impl Levels {
     pub(crate) fn symmetric(bits: u32) -> Levels {
         let n = max_code(bits);
         Levels { bits, step: 2, offset: -n, denominator: n }
+    }
+
+    /// Codes `0..=2n` for `-1, -1 + 1/n, ..., 1`, where `n = 2^(bits - 1) - 1`.
+    pub(crate) fn signed(bits: u32) -> Levels {
+        let n = max_signed(bits);
+        Levels { bits, step: 1, offset: -n, denominator: n }
     }
 
     /// Bits a code takes.

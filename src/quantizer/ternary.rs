@@ -1,12 +1,10 @@
 //! Ternary weights: -1, 0, +1.
 
 use crate::quantizer::Rounding;
+use crate::quantizer::absmax::LEAST_MAGNITUDE;
 use crate::quantizer::sign::{finite_scale, mean_magnitude, tensor_magnitude};
 use crate::{Element, Error, Operand, Result};
 use ndarray::{ArrayView, Dimension};
-
-/// The least magnitude that anything is scaled by, that of BitNet's code: zeros divide by it too.
-pub(super) const LEAST_MAGNITUDE: f64 = 1e-5;
 
 /// Where the zero of ternary weights ends: `|w| < t` becomes 0, the rest its sign.
 #[derive(Clone, Copy, Debug, PartialEq)]
