@@ -54,12 +54,18 @@ pub(crate) fn backward<T: Element>(
     check_numbers(Operand::Input, &x)?;
     check_numbers(Operand::OutputGradient, &dy)?;
     dot_gradients(task, dy, x, &mut dots)?;
-    quantize_lanes(&x, &mut lanes, |x| task.activation.value(x));
+    let mut magnitudes = Vec::new();
+    let magnitudes = task.magnitudes(&x, &mut magnitudes)?;
+    quantize_lanes(&task.samples(&x), &mut lanes, |sample| {
+        let coder = task.coder(magnitudes, sample);
+        move |x| coder.quantized(x)
+    });
     let mut scaled = weights.quantized_rows()?;
     scale_filters(&mut scaled, weights.scales());
     let products = Products {
         geometry: &task.geometry,
         pad: T::of_integer(task.pad.as_integer()),
+        magnitudes,
         dots: &dots,
         lanes: &lanes,
         weights: &scaled,
@@ -70,7 +76,7 @@ pub(crate) fn backward<T: Element>(
         weight: match scale_gradient {
             ScaleGradient::Stopped => weight_gradient(weights, d_weights, &[], w)?,
             ScaleGradient::Flow => {
-                let shares = scale_shares(task, weights, &dots, &d_weights)?;
+                let shares = scale_shares(task, weights, magnitudes, &dots, &d_weights)?;
                 weight_gradient(weights, d_weights, &shares, w)?
             }
         },
@@ -88,12 +94,12 @@ fn dot_gradients<T: Element>(
 ) -> Result<()> {
     let geometry = &task.geometry;
     let factor = task.form.gradient_factor::<T>();
-    quantize_lanes(&dy, dots, |dy| dy * factor);
+    quantize_lanes(&dy, dots, |_| |dy| dy * factor);
     if task.input_scaling == InputScaling::KMap {
         let (mut magnitudes, mut k) = (Vec::new(), Vec::new());
         let k = k_map(geometry, &x, &mut magnitudes, &mut k)?;
         let groups = dots.chunks_mut(geometry.group_filters().max(1));
-        for (dots, &k) in groups.zip(k) {
+        for (dots, &k) in groups.zip(&*k) {
             dots.iter_mut().for_each(|dot| *dot *= k);
         }
     }
@@ -103,8 +109,10 @@ fn dot_gradients<T: Element>(
 /// The operands of both matrix products of the backward.
 struct Products<'a, T> {
     geometry: &'a Geometry,
-    /// What a padded position held.
+    /// What a padded position held, before the magnitude of its sample.
     pad: T,
+    /// What each sample was scaled by, or nothing.
+    magnitudes: &'a [T],
     /// Gradients of the dot products, `[image][position][filter]`.
     dots: &'a [T],
     /// Quantized activations, `[image][pixel][channel]`.
@@ -162,6 +170,9 @@ impl<T: Element> Products<'_, T> {
         for (i, image) in images.enumerate() {
             let lanes = &self.lanes[image * image_len..][..image_len];
             let d_lanes = &mut d_lanes[i * image_len..][..image_len];
+            // Only images have padding, and where they do they are the samples.
+            let pad =
+                self.magnitudes.get(image).map_or(self.pad, |&magnitude| self.pad * magnitude);
             for first in (0..positions).step_by(tile_rows.max(1)) {
                 let tile = first..positions.min(first + tile_rows);
                 for group in 0..geometry.groups() {
@@ -170,7 +181,7 @@ impl<T: Element> Products<'_, T> {
                         continue;
                     }
                     for (position, row) in tile.clone().zip(rows.chunks_mut(row_len.max(1))) {
-                        gather(geometry, lanes, self.pad, group, position, row);
+                        gather(geometry, lanes, pad, group, position, row);
                     }
                     self.multiply(image, tile.clone(), group, &rows, &mut d_rows, &mut d_weights);
                     for (position, row) in tile.clone().zip(d_rows.chunks(row_len.max(1))) {
@@ -258,10 +269,14 @@ fn weight_gradient<T: Element>(
 fn scale_shares<T: Element>(
     task: Task<'_>,
     weights: &PackedWeights<T>,
+    magnitudes: &[T],
     dots: &[T],
     d_weights: &[T],
 ) -> Result<Vec<T>> {
     let (filters, row_len) = (weights.filters(), weights.row_len());
+    let sample_rows = dots.len() / (filters * magnitudes.len()).max(1);
+    let sample_magnitude =
+        |row: usize| magnitudes.get(row / sample_rows.max(1)).copied().unwrap_or(T::one());
     let quantized = weights.quantized_rows()?;
     // The gradient of each filter's scale is what its dots contribute, Σ q dq, and the K of the
     // offset, which is scaled with them.
@@ -272,7 +287,9 @@ fn scale_shares<T: Element>(
             OutputForm::Dot => of_dots.sum(),
             OutputForm::Offset { .. } => {
                 let magnitude = weights.magnitudes().get(f).copied().unwrap_or(T::one());
-                let d_dots: T = dots.iter().skip(f).step_by(filters).copied().sum();
+                // The offset was scaled with its sample, of which the dots know nothing.
+                let rows = dots.iter().skip(f).step_by(filters).enumerate();
+                let d_dots: T = rows.map(|(row, &dot)| dot * sample_magnitude(row)).sum();
                 of_dots.sum::<T>() + magnitude * T::of_integer(row_len as i64) * d_dots
             }
         }

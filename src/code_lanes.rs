@@ -7,20 +7,21 @@ use crate::parallel::any_chunk;
 use crate::word_layout::WordLayout;
 use ndarray::{ArrayView4, ArrayView5, Axis};
 
-/// Writes the code of every activation of `x` (N, C, D, H, W), whatever its strides.
-pub(crate) fn pack_codes<T: Element>(
+/// Writes the code of every activation of `x` (N, C, D, H, W), whatever its strides, by the coder
+/// of its image.
+pub(crate) fn pack_codes<T: Element, Q: Fn(T) -> u32>(
     geometry: &Geometry,
     layout: &WordLayout,
     x: &ArrayView5<'_, T>,
     words: &mut [u32],
-    code: impl Fn(T) -> u32 + Sync,
+    coder: impl Fn(usize) -> Q + Sync,
 ) {
     if words.is_empty() {
         return;
     }
-    let image_words = geometry.pixels() * layout.pixel_words;
+    let image_words = words.len() / x.len_of(Axis(0));
     any_chunk(words, image_words, |image, words| {
-        pack_image(geometry, layout, x.index_axis(Axis(0), image), words, &code);
+        pack_image(geometry, layout, x.index_axis(Axis(0), image), words, &coder(image));
         false
     });
 }

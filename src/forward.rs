@@ -8,7 +8,7 @@ use crate::epilogue::{Epilogue, FloatOutput};
 use crate::float_tiles::FloatTiles;
 use crate::geometry::Geometry;
 use crate::kernel::{Kernel, Offsets};
-use crate::lanes::{k_map, quantize_lanes};
+use crate::lanes::quantize_lanes;
 use crate::numerator::{LONG_ROW, Numerator, Summed, pad_code};
 use crate::options::{InputScaling, OutputForm, PadValue};
 use crate::pack::Codes;
@@ -28,6 +28,8 @@ pub(crate) struct Task<'a> {
     pub(crate) form: OutputForm,
     pub(crate) input_scaling: InputScaling,
     pub(crate) pad: PadValue,
+    /// Whether the pixels of the one image are the rows of a dense layer.
+    pub(crate) dense: bool,
 }
 
 /// Computes `out` from `x` and packed weights, all of the shapes that the geometry says.
@@ -92,8 +94,12 @@ impl<'a, T: Element> Call<'a, T> {
         let Exact { activation, weight, bits, mut panels } = exact;
         let layout = &WordLayout::new(geometry, if bits { 1 } else { 8 });
         let words = take(&mut buffers.words, layout.input_len(geometry)?, "packed activations")?;
-        let epilogue = self.epilogue(&mut floats.side, bits)?;
-        self.pack_input(layout, bits, words)?;
+        if !bits {
+            check_numbers(Operand::Input, &self.x)?;
+        }
+        let magnitudes = self.task.magnitudes(&self.x, &mut floats.sample_magnitudes)?;
+        let epilogue = self.epilogue(magnitudes, &mut floats.side)?;
+        self.pack_input(layout, bits, magnitudes, words)?;
         if out.is_empty() {
             return Ok(()); // there may be more positions than could be walked through
         }
@@ -149,8 +155,14 @@ impl<'a, T: Element> Call<'a, T> {
         tiles.run(&mut buffers.tiles, &mut floats.outs, out)
     }
 
-    /// Packs the codes of the input.
-    fn pack_input(&self, layout: &WordLayout, bits: bool, words: &mut [u32]) -> Result<()> {
+    /// Packs the codes of the input, whose NaNs are found on the way if they are bits.
+    fn pack_input(
+        &self,
+        layout: &WordLayout,
+        bits: bool,
+        magnitudes: &[T],
+        words: &mut [u32],
+    ) -> Result<()> {
         let Task { geometry, activation, .. } = &self.task;
         match activation.threshold().filter(|_| bits) {
             Some(threshold) => {
@@ -158,7 +170,10 @@ impl<'a, T: Element> Call<'a, T> {
                     return Err(Error::NaN { operand: Operand::Input });
                 }
             }
-            None => pack_codes(geometry, layout, &self.x, words, |x| activation.code(x)),
+            None => pack_codes(geometry, layout, &self.task.samples(&self.x), words, |sample| {
+                let coder = self.task.coder(magnitudes, sample);
+                move |x| coder.code(x)
+            }),
         }
         Ok(())
     }
@@ -166,8 +181,13 @@ impl<'a, T: Element> Call<'a, T> {
     fn floats(&self, buffers: &mut Floats<T>, out: ArrayViewMut5<'_, T>) -> Result<()> {
         let geometry = &self.task.geometry;
         let lanes = take(&mut buffers.lanes, geometry.lanes(), "quantized activations")?;
-        let epilogue = self.epilogue(&mut buffers.side, false)?;
-        quantize_lanes(&self.x, lanes, |x| self.task.activation.value(x));
+        check_numbers(Operand::Input, &self.x)?;
+        let magnitudes = self.task.magnitudes(&self.x, &mut buffers.sample_magnitudes)?;
+        let epilogue = self.epilogue(magnitudes, &mut buffers.side)?;
+        quantize_lanes(&self.task.samples(&self.x), lanes, |sample| {
+            let coder = self.task.coder(magnitudes, sample);
+            move |x| coder.value(x)
+        });
         let weights = match self.weights.codes() {
             Codes::Values(values) => values,
             Codes::Panels(_) => {
@@ -181,30 +201,21 @@ impl<'a, T: Element> Call<'a, T> {
         tiles.run([&mut buffers.rows, &mut buffers.dots, &mut buffers.outs], out)
     }
 
-    /// Checks the bias, and the input unless its NaNs are found while it is packed, and fills in
-    /// what every path's epilogue needs. The lanes have been allocated by now: a broadcast view
-    /// may be too large to be read through.
-    fn epilogue<'b>(&'b self, side: &'b mut Side<T>, bits: bool) -> Result<Epilogue<'b, T>> {
-        if !bits {
-            check_numbers(Operand::Input, &self.x)?;
-        }
+    /// Checks the bias, and fills in what every path's epilogue needs. The lanes have been
+    /// allocated by now: a broadcast view may be too large to be read through.
+    fn epilogue<'b>(&'b self, magnitudes: &[T], side: &'b mut Side<T>) -> Result<Epilogue<'b, T>> {
         if let Some(bias) = &self.bias {
             check_numbers(Operand::Bias, bias)?;
         }
-        side.bias.clear();
-        side.bias.extend(self.bias.iter().flatten());
-        let k_map = match self.task.input_scaling {
-            InputScaling::None => &[],
-            InputScaling::KMap => {
-                k_map(&self.task.geometry, &self.x, &mut side.magnitudes, &mut side.k_map)?
-            }
-        };
+        let Side { bias, magnitudes: pixels, k_map } = side;
+        bias.clear();
+        bias.extend(self.bias.iter().flatten());
         Ok(Epilogue {
             form: self.task.form,
             row_len: self.task.geometry.row_len(),
             factors: self.weights.factors(),
-            k_map,
-            bias: &side.bias,
+            k_map: self.task.position_factors(&self.x, magnitudes, pixels, k_map)?,
+            bias,
         })
     }
 }

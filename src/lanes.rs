@@ -7,11 +7,12 @@ use crate::parallel::any_chunk;
 use crate::scratch::{product, take};
 use ndarray::{ArrayView4, ArrayView5, Axis};
 
-/// Quantizes every activation of `x` (N, C, D, H, W), whatever its strides.
-pub(crate) fn quantize_lanes<T: Element, L: Copy + Send>(
+/// Quantizes every activation of `x` (N, C, D, H, W), whatever its strides, by the quantizer of its
+/// image.
+pub(crate) fn quantize_lanes<T: Element, L: Copy + Send, Q: Fn(T) -> L>(
     x: &ArrayView5<'_, T>,
     lanes: &mut [L],
-    quantize: impl Fn(T) -> L + Sync,
+    quantizer: impl Fn(usize) -> Q + Sync,
 ) {
     let images = x.len_of(Axis(0));
     if lanes.is_empty() {
@@ -19,7 +20,7 @@ pub(crate) fn quantize_lanes<T: Element, L: Copy + Send>(
     }
     let image_len = lanes.len() / images;
     any_chunk(lanes, image_len, |image, lanes| {
-        quantize_image(x.index_axis(Axis(0), image), lanes, &quantize);
+        quantize_image(x.index_axis(Axis(0), image), lanes, &quantizer(image));
         false
     });
 }
@@ -59,9 +60,9 @@ pub(crate) fn k_map<'a, T: Element>(
     x: &ArrayView5<'_, T>,
     magnitudes: &mut Vec<T>,
     k_map: &'a mut Vec<T>,
-) -> Result<&'a [T]> {
+) -> Result<&'a mut [T]> {
     if geometry.filters == 0 {
-        return Ok(&[]); // a kernel without weights may be longer than could ever be walked through
+        return Ok(&mut []); // a kernel without weights may be longer than could ever be walked through
     }
     let groups = geometry.groups();
     let width = geometry.group_channels();

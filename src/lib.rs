@@ -100,6 +100,7 @@ mod panels;
 mod parallel;
 mod presets;
 mod quantizer;
+mod samples;
 mod scratch;
 mod views;
 mod word_layout;

@@ -61,6 +61,7 @@ impl Operator<'_> {
             form: self.options.form,
             input_scaling: self.options.input_scaling,
             pad: self.pad,
+            dense: self.spatial_dims == 0,
         }
     }
 

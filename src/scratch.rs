@@ -55,6 +55,8 @@ pub struct Floats<T> {
     /// Weights as numbers, where they are packed as codes but used as numbers.
     pub(crate) weights: Vec<T>,
     pub(crate) side: Side<T>,
+    /// What each sample of the input is scaled by.
+    pub(crate) sample_magnitudes: Vec<T>,
     /// Latent weights of an unpacked call, packed.
     pub(crate) packed: PackedWeights<T>,
 }
@@ -66,7 +68,8 @@ pub(crate) struct Side<T> {
     pub(crate) bias: Vec<T>,
     /// `mean|x|` of every pixel, `[image][pixel][group]`.
     pub(crate) magnitudes: Vec<T>,
-    /// XNOR-Net's K of every output position, `[image][position][group]`.
+    /// XNOR-Net's K of every output position, `[image][position][group]`, times the magnitude of
+    /// its sample.
     pub(crate) k_map: Vec<T>,
 }
 

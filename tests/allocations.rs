@@ -9,12 +9,13 @@ use ndarray_qnn::{
 };
 
 /// Quantizer pairs of the bit path and the byte path.
-fn pairs() -> Result<[(ActivationQuantizer, WeightQuantizer); 4]> {
+fn pairs() -> Result<[(ActivationQuantizer, WeightQuantizer); 5]> {
     Ok([
         (ActivationQuantizer::sign(), WeightQuantizer::sign()),
         (ActivationQuantizer::dorefa(4)?, WeightQuantizer::dorefa(3)?),
         (ActivationQuantizer::dorefa(8)?, WeightQuantizer::sign()),
         (ActivationQuantizer::heaviside(), WeightQuantizer::magnitude_aware_sign()),
+        (ActivationQuantizer::absmax(8)?, WeightQuantizer::absmean()),
     ])
 }
 

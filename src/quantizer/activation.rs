@@ -174,14 +174,6 @@ impl ActivationQuantizer {
         ActivationCoder { quantizer: *self, magnitude, scale }
     }
 
-    pub(crate) fn code<T: Element>(&self, x: T) -> u32 {
-        self.coder(T::one()).code(x)
-    }
-
-    pub(crate) fn value<T: Element>(&self, x: T) -> T {
-        self.coder(T::one()).value(x)
-    }
-
     /// Quantizes numbers that have been checked, sample by sample. Writes all or, if a magnitude is
     /// not finite, nothing.
     pub(crate) fn map_samples<T: Element, O, D: Dimension>(

@@ -25,6 +25,7 @@ mod ternary;
 mod uniform;
 mod weight;
 
+pub(crate) use activation::ActivationCoder;
 pub use activation::ActivationQuantizer;
 pub use dorefa::DorefaGradient;
 pub use full_precision::FullPrecision;

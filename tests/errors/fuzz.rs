@@ -35,6 +35,7 @@ fn activations() -> BoxedStrategy<ActivationQuantizer> {
         Just(ActivationQuantizer::sign()),
         Just(ActivationQuantizer::heaviside()),
         (1..=31u32).prop_map(|bits| ActivationQuantizer::dorefa(bits).expect("a width")),
+        (2..=8u32).prop_map(|bits| ActivationQuantizer::absmax(bits).expect("a width")),
         Just(ActivationQuantizer::full_precision(FullPrecision::LeakyClip)),
     ];
     let rounding = select(vec![Rounding::HalfAwayFromZero, Rounding::HalfToEven]);
@@ -50,6 +51,7 @@ fn weights() -> BoxedStrategy<WeightQuantizer> {
         Just(WeightQuantizer::bwn()),
         numbers().prop_map(|t| WeightQuantizer::ternary(TernaryThreshold::Fixed(t))),
         Just(WeightQuantizer::ternary(TernaryThreshold::MeanMagnitude)),
+        Just(WeightQuantizer::absmean()),
         (1..=31u32).prop_map(|bits| WeightQuantizer::dorefa(bits).expect("a width")),
         (1..=31u32).prop_map(|bits| WeightQuantizer::uniform(bits).expect("a width")),
         Just(WeightQuantizer::identity()),

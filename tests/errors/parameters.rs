@@ -41,6 +41,13 @@ fn widths() {
         assert_eq!(WeightQuantizer::uniform(bits).expect("a width").bits(), bits);
     }
     assert!(QConvolution::<2>::larq(32, 32).is_ok());
+    for bits in [0, 1, 9, 32, u32::MAX] {
+        let expected = (Operand::Input, "2 to 8", bits);
+        assert_eq!(width(ActivationQuantizer::absmax(bits)), expected);
+    }
+    for bits in 2..=8 {
+        assert_eq!(ActivationQuantizer::absmax(bits).expect("a width").bits(), bits);
+    }
 }
 
 fn parameter<T>(result: Result<T, Error>) -> (&'static str, &'static str) {

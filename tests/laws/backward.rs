@@ -1,7 +1,7 @@
 //! Gradients are those of naive loops over the quantized operands, through the STEs.
 
 use crate::case::{Case, Quantizers, cases};
-use crate::forward::{Quantized, k_map, lift, scales};
+use crate::forward::{Quantized, input_scales, lift, scale_samples, scales};
 use crate::number::{Number, bits, widen};
 use crate::reference::{Activation, Weight, ste_factor, ste_size};
 use ndarray::{Array5, ArrayD, Axis};
@@ -49,13 +49,18 @@ fn expected<T: Number>(case: &Case) -> Expected {
     if case.options.form == (OutputForm::Offset { halve_gradient: true }) {
         dots /= 2.0;
     }
-    if let Some(k) = k_map(case, &operands) {
+    if let Some(k) = input_scales(case, &operands) {
         dots *= &k;
     }
     let window = &case.sizes.window;
-    let (d_x, d_w) = window.backward(&dots, &qx, &scaled_w, pad);
+    let (mut d_x, d_w) = window.backward(&dots, &qx, &scaled_w, pad);
     let abs = |values: &Array5<f64>| values.mapv(f64::abs);
-    let (x_size, w_size) = window.backward(&abs(&dots), &abs(&qx), &abs(&scaled_w), pad.abs());
+    let (mut x_size, w_size) = window.backward(&abs(&dots), &abs(&qx), &abs(&scaled_w), pad.abs());
+    // `qx` is what the magnitudes have been taken from; the gradient of `x` is not.
+    let samples = case.quantizers.activation.magnitudes(&latent_x);
+    for d in [&mut d_x, &mut x_size] {
+        scale_samples(d, samples.iter().map(|magnitude| 1.0 / magnitude));
+    }
 
     let Quantizers { activation, activation_ste, weight, weight_ste, .. } = case.quantizers;
     let factor = |x: f64| activation.slope(x) * ste_factor(activation_ste, x);

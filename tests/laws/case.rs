@@ -100,6 +100,7 @@ impl Quantizers {
             Activation::Sign => ActivationQuantizer::sign(),
             Activation::Heaviside => ActivationQuantizer::heaviside(),
             Activation::Unit(bits) => ActivationQuantizer::dorefa(bits).expect("a width"),
+            Activation::AbsMax(bits) => ActivationQuantizer::absmax(bits).expect("a width"),
             Activation::Float(function) => ActivationQuantizer::full_precision(function),
         };
         quantizer.rounding(self.rounding).ste(self.activation_ste)
@@ -112,6 +113,7 @@ impl Quantizers {
             Weight::Bwn => WeightQuantizer::bwn(),
             Weight::Heaviside => WeightQuantizer::heaviside(),
             Weight::Ternary(threshold) => WeightQuantizer::ternary(threshold),
+            Weight::AbsMean => WeightQuantizer::absmean(),
             Weight::Dorefa(bits, gradient) => {
                 WeightQuantizer::dorefa(bits).expect("a width").dorefa_gradient(gradient)
             }
@@ -268,6 +270,7 @@ pub(crate) fn activations() -> impl Strategy<Value = Activation> {
         3 => Just(Activation::Sign),
         1 => Just(Activation::Heaviside),
         4 => widths().prop_map(Activation::Unit),
+        2 => (2..=8u32).prop_map(Activation::AbsMax),
         1 => select(functions).prop_map(Activation::Float),
     ]
 }
@@ -284,6 +287,7 @@ pub(crate) fn weights() -> impl Strategy<Value = Weight> {
         1 => Just(Weight::Bwn),
         1 => Just(Weight::Heaviside),
         2 => thresholds.prop_map(Weight::Ternary),
+        1 => Just(Weight::AbsMean),
         3 => (widths(), select(gradients)).prop_map(|(bits, gradient)| Weight::Dorefa(bits, gradient)),
         2 => widths().prop_map(Weight::Uniform),
         1 => Just(Weight::Identity),

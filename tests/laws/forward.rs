@@ -70,12 +70,25 @@ pub(crate) fn scales<T: Number>(case: &Case, operands: &Operands<T>) -> Vec<f64>
     }
 }
 
-/// XNOR-Net's K of every output, or 1.
-pub(crate) fn k_map<T: Number>(case: &Case, operands: &Operands<T>) -> Option<Array5<f64>> {
-    let x = lift(widen(&operands.x.logical()));
+/// The factor of every output that the input gives: XNOR-Net's K, and its sample's magnitude.
+pub(crate) fn input_scales<T: Number>(case: &Case, operands: &Operands<T>) -> Option<Array5<f64>> {
+    let latent = widen(&operands.x.logical());
+    let magnitudes = case.quantizers.activation.magnitudes(&latent);
     let w = lift(widen(&operands.w.logical())).dim().into();
-    let wanted = case.options.input_scaling == InputScaling::KMap;
-    wanted.then(|| case.sizes.window.k_map(&x, w))
+    let mut scales = match case.options.input_scaling {
+        InputScaling::KMap => case.sizes.window.k_map(&lift(latent), w),
+        _ if magnitudes.iter().all(|&magnitude| magnitude == 1.0) => return None,
+        _ => lift(ArrayD::ones(case.sizes.y_shape())),
+    };
+    scale_samples(&mut scales, magnitudes);
+    Some(scales)
+}
+
+/// Multiplies each sample by its factor.
+pub(crate) fn scale_samples(values: &mut Array5<f64>, factors: impl IntoIterator<Item = f64>) {
+    for (mut sample, factor) in values.outer_iter_mut().zip(factors) {
+        sample *= factor;
+    }
 }
 
 /// The output of naive loops, and how far off each element may be.
@@ -95,7 +108,7 @@ fn expected<T: Number>(case: &Case, operands: &Operands<T>) -> (Array5<f64>, Arr
 
     let magnitudes = case.quantizers.weight.scales(&widen(&operands.w.logical()));
     let scales = scales(case, operands);
-    let k = k_map(case, operands);
+    let k = input_scales(case, operands);
     let bias = operands.bias().map(|bias| bias.mapv(T::f64));
     let scaled = magnitudes.iter().chain(&scales).any(|&scale| scale != 1.0);
     let rounded_once = case.quantizers.are_exact() && !scaled && k.is_none() && bias.is_none();

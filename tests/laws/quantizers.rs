@@ -3,7 +3,7 @@
 use crate::case::{Quantizers, quantizers};
 use crate::layout::{Layout, Stored, layouts};
 use crate::number::{Number, Random, bits, widen};
-use crate::reference::{Weight, round, ste_factor, ste_size};
+use crate::reference::{Activation, Weight, round, ste_factor, ste_size};
 use ndarray::{Array1, ArrayD, array};
 use ndarray_qnn::{ActivationQuantizer, Levels, QActivation, Rounding, Ste, WeightQuantizer};
 use proptest::prelude::*;
@@ -23,13 +23,18 @@ fn assert_code<T: Number>(
     bits: u32,
 ) -> TestCaseResult {
     let nearest = round(position, rounding);
-    let (code, slack) = (f64::from(code), slack::<T>(bits));
+    let code = f64::from(code);
     let on_a_grid = (position * 64.0).fract() == 0.0 && bits <= 8;
     if on_a_grid {
         prop_assert_eq!(code, nearest, "at {}", position);
     }
+    assert_neighbour::<T>(code, position, bits)
+}
+
+/// A code is the position rounded; next to a tie, either neighbour of it.
+fn assert_neighbour<T: Number>(code: f64, position: f64, bits: u32) -> TestCaseResult {
     let error = (code - position).abs();
-    prop_assert!(error <= 0.5 + slack, "{code} at {position} of {bits} bits");
+    prop_assert!(error <= 0.5 + slack::<T>(bits), "{code} at {position} of {bits} bits");
     Ok(())
 }
 
@@ -47,16 +52,25 @@ fn activations_are_their_formulas<T: Number>(spec: &Quantizers, x: &Stored<T>) -
     let values = quantizer.quantize(x.view()).expect("numbers");
     let layer = QActivation::new(quantizer);
     prop_assert_eq!(bits(&layer.forward(x.view()).expect("numbers")), bits(&values));
-    for ((&x, &code), &value) in x.logical().iter().zip(&codes).zip(&values) {
+    let magnitudes = spec.activation.magnitudes(&widen(&x.logical()));
+    let sample_len = values.len() / magnitudes.len();
+    for (i, ((&x, &code), &value)) in x.logical().iter().zip(&codes).zip(&values).enumerate() {
+        let magnitude = magnitudes[i / sample_len];
+        let x = x.f64() / magnitude;
         if let Some(levels) = levels {
-            prop_assert_eq!(value, levels.value(code));
+            prop_assert_eq!(value, levels.value::<T>(code) * T::of_f64(magnitude));
         }
-        match spec.activation.position(x.f64()) {
+        match spec.activation.position(x) {
             Some(position) => {
-                assert_code::<T>(code, position, spec.rounding, quantizer.bits())?;
-                assert_near(value, spec.activation.value_at(code.into()), 0.0)?;
+                let rounded = f64::from(code) + spec.activation.first_position();
+                // Where a scale has been rounded, so has every tie.
+                match spec.activation {
+                    Activation::AbsMax(bits) => assert_neighbour::<T>(rounded, position, bits)?,
+                    _ => assert_code::<T>(code, position, spec.rounding, quantizer.bits())?,
+                }
+                assert_near(value, spec.activation.value_at(rounded) * magnitude, 0.0)?;
             }
-            None => assert_near(value, spec.activation.value(x.f64(), spec.rounding), 0.0)?,
+            None => assert_near(value, spec.activation.value(x, spec.rounding), 0.0)?,
         }
     }
     let copy = layer.backward_only(true).forward(x.view()).expect("numbers");

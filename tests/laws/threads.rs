@@ -62,7 +62,7 @@ fn same_with_blocks(
     }
 }
 
-/// Sign, ternary and DoReFa up to 8x8 bits: exact integers.
+/// Up to 8x8 bits: exact integers.
 fn quantizers() -> Vec<(ActivationQuantizer, WeightQuantizer)> {
     let unit = |bits| ActivationQuantizer::dorefa(bits).expect("a width");
     let dorefa = |bits| WeightQuantizer::dorefa(bits).expect("a width");
@@ -71,6 +71,7 @@ fn quantizers() -> Vec<(ActivationQuantizer, WeightQuantizer)> {
         (unit(2), WeightQuantizer::bwn()),
         (ActivationQuantizer::sign(), dorefa(4)),
         (unit(8), dorefa(8)),
+        (ActivationQuantizer::absmax(8).expect("a width"), WeightQuantizer::absmean()),
     ]
 }
 

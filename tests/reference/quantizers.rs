@@ -9,6 +9,7 @@ pub(crate) enum Activation {
     Sign,
     Heaviside,
     Unit(u32),
+    AbsMax(u32),
     Float(FullPrecision),
 }
 
@@ -20,6 +21,7 @@ pub(crate) enum Weight {
     Bwn,
     Heaviside,
     Ternary(TernaryThreshold),
+    AbsMean,
     Dorefa(u32, DorefaGradient),
     Uniform(u32),
     Identity,
@@ -90,11 +92,32 @@ pub(crate) fn ste_size(ste: Ste) -> f64 {
 }
 
 impl Activation {
-    /// Where `x` lies between the codes, before rounding; `None` if nothing is rounded.
+    /// What each sample, that is each index along axis 0, is scaled by.
+    pub(crate) fn magnitudes(&self, x: &ArrayD<f64>) -> Vec<f64> {
+        match *self {
+            Activation::AbsMax(_) => x
+                .outer_iter()
+                .map(|sample| sample.iter().fold(1e-5, |max, x| x.abs().max(max)))
+                .collect(),
+            _ => vec![1.0; x.len_of(Axis(0))],
+        }
+    }
+
+    /// Where `x` lies between the codes, before rounding; `None` if nothing is rounded. Here as
+    /// below, `x` is what its sample's magnitude has been taken from.
     pub(crate) fn position(&self, x: f64) -> Option<f64> {
         match *self {
             Activation::Unit(bits) => Some(levels(bits) * x.clamp(0.0, 1.0)),
+            Activation::AbsMax(bits) => Some(levels(bits - 1) * x),
             _ => None,
+        }
+    }
+
+    /// The position that is code 0.
+    pub(crate) fn first_position(&self) -> f64 {
+        match *self {
+            Activation::AbsMax(bits) => -levels(bits - 1),
+            _ => 0.0,
         }
     }
 
@@ -102,6 +125,7 @@ impl Activation {
     pub(crate) fn value_at(&self, code: f64) -> f64 {
         match *self {
             Activation::Unit(bits) => code / levels(bits),
+            Activation::AbsMax(bits) => code / levels(bits - 1),
             other => panic!("{other:?} does not round"),
         }
     }
@@ -114,6 +138,7 @@ impl Activation {
             Activation::Unit(bits) => {
                 round(levels(bits) * x.clamp(0.0, 1.0), rounding) / levels(bits)
             }
+            Activation::AbsMax(bits) => round(levels(bits - 1) * x, rounding) / levels(bits - 1),
             Activation::Float(function) => match function {
                 FullPrecision::Identity => x,
                 FullPrecision::Relu => x.max(0.0),
@@ -180,11 +205,12 @@ impl Weight {
         }
     }
 
-    /// The threshold of ternary weights.
+    /// The magnitude at which ternary weights are no longer 0.
     pub(crate) fn threshold(&self, w: &ArrayD<f64>) -> Option<f64> {
         match *self {
             Weight::Ternary(TernaryThreshold::Fixed(t)) => Some(t),
             Weight::Ternary(TernaryThreshold::MeanMagnitude) => Some(0.7 * mean_magnitude(w)),
+            Weight::AbsMean => Some(0.5 * mean_magnitude(w).max(1e-5)),
             _ => None,
         }
     }
@@ -194,10 +220,13 @@ impl Weight {
         if let Some(positions) = self.positions(w) {
             return positions.mapv(|position| self.value_at(round(position, rounding)));
         }
-        let threshold = self.threshold(w).unwrap_or(0.0);
+        let (weights, threshold) = (w, self.threshold(w).unwrap_or(0.0));
         w.mapv(|w| match *self {
             Weight::Sign | Weight::MagnitudeAwareSign | Weight::Bwn => sign(w),
             Weight::Heaviside => f64::from(w > 0.0),
+            Weight::AbsMean => {
+                round(w / mean_magnitude(weights).max(1e-5), rounding).clamp(-1.0, 1.0)
+            }
             Weight::Ternary(_) if w.abs() < threshold || w == 0.0 => 0.0,
             Weight::Ternary(_) => sign(w),
             _ => w,
@@ -212,6 +241,7 @@ impl Weight {
                 (0..filters).map(|f| mean_magnitude(w.index_axis(Axis(0), f))).collect()
             }
             Weight::Bwn => vec![mean_magnitude(w); filters],
+            Weight::AbsMean => vec![mean_magnitude(w).max(1e-5); filters],
             _ => vec![1.0; filters],
         }
     }
