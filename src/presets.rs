@@ -1,7 +1,7 @@
 //! The conventions of the peers, each in one word.
 //!
-//! Every preset takes the widths of activations and weights in bits: 1 is a sign, 2 to 31 are
-//! DoReFa's quantizers, 32 leaves numbers as they are.
+//! Presets of frameworks take the widths of activations and weights in bits: 1 is a sign, 2 to 31
+//! are DoReFa's quantizers, 32 leaves numbers as they are. That of BitNet has widths of its own.
 
 use crate::convolution::{QConvolution, Rank, SpatialRank};
 use crate::{
@@ -118,6 +118,27 @@ impl QFullyConnected {
     pub fn bmxnet_v2(act_bits: u32, weight_bits: u32) -> Result<Self> {
         let weight = weight(weight_bits)?.dorefa_gradient(DorefaGradient::True);
         Ok(Self::new(activation(act_bits)?, weight).output_form(V2_OFFSET))
+    }
+
+    /// BitNet b1.58's `BitLinear` (Ma et al. 2024, <https://arxiv.org/abs/2402.17764>) without its
+    /// normalization: activations of 8 bits scaled by the `max|x|` of their row, ternary weights
+    /// scaled by the `mean|w|` of the tensor, ties rounded to even, gradients straight through
+    /// both quantizers. Normalize `x` before, with RMSNorm.
+    ///
+    /// ```
+    /// use ndarray::array;
+    /// use ndarray_qnn::QFullyConnected;
+    ///
+    /// let layer = QFullyConnected::bitnet_b158();
+    /// let x = array![[127.0f32, -31.8, 2.5], [0.0, 1.27, 0.0]];
+    /// let w = array![[0.75f32, -0.125, -0.625]]; // mean|w| = 0.5
+    /// // (127 - 2) * 0.5, where 2.5 is a tie, and 0 * 0.5, where 1.27 meets a 0
+    /// assert_eq!(layer.forward(x.view(), w.view(), None)?, array![[62.5], [0.0]]);
+    /// # Ok::<(), ndarray_qnn::Error>(())
+    /// ```
+    pub fn bitnet_b158() -> Self {
+        let weight = WeightQuantizer::absmean().rounding(Rounding::HalfToEven);
+        Self::new(ActivationQuantizer::bitnet_b158(), weight)
     }
 
     /// Larq's `QuantDense` with `ste_sign` at 1 bit and `DoReFa` at 2 to 31 bits.

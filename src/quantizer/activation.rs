@@ -98,6 +98,11 @@ impl ActivationQuantizer {
         }
     }
 
+    /// BitNet b1.58's activations.
+    pub(crate) fn bitnet_b158() -> Self {
+        Self::new(Family::AbsMax { bits: 8 }, Ste::Identity).rounding(Rounding::HalfToEven)
+    }
+
     /// 32 bits: `x` as it is. The gradient passes everywhere.
     pub fn identity() -> Self {
         Self::full_precision(FullPrecision::Identity)
