@@ -70,8 +70,8 @@ impl QFullyConnected {
     /// # Errors
     /// [`Error::AxisLength`](crate::Error::AxisLength) or [`Error::Shape`](crate::Error::Shape) if
     /// the operands do not fit each other; [`Error::NaN`](crate::Error::NaN) if one holds a NaN;
-    /// [`Error::NonFiniteScale`](crate::Error::NonFiniteScale) and
-    /// [`Error::Parameter`](crate::Error::Parameter) for bad options;
+    /// [`Error::NonFiniteScale`](crate::Error::NonFiniteScale) if a scale, given or measured, is
+    /// not finite; [`Error::Parameter`](crate::Error::Parameter) for bad options;
     /// [`Error::TooLarge`](crate::Error::TooLarge) if there is no memory.
     pub fn forward<T: Element>(
         &self,
