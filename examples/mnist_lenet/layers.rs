@@ -1,9 +1,10 @@
-//! The layers around the operators: pooling, batch normalization, tanh, the loss.
+//! The layers around the operators: pooling, batch normalization, tanh.
 //!
 //! Each keeps of a forward what its backward needs.
 
-use crate::adam::{Adam, Parameter};
-use ndarray::{Array, Array1, Array2, Array4, Axis, Dimension, Ix1, RemoveAxis, Zip, s};
+use crate::shared::adam::{Adam, Parameter};
+use crate::shared::training::Mode;
+use ndarray::{Array, Array1, Array4, Axis, Dimension, Ix1, RemoveAxis, Zip, s};
 use rayon::prelude::*;
 
 /// Max pooling over windows of 2x2, of images with even height and width.
@@ -50,14 +51,8 @@ impl MaxPool {
     }
 }
 
-/// Which statistics normalize a batch: in training its own, in inference those of many before.
-#[derive(Clone, Copy)]
-pub(crate) enum Mode {
-    Training,
-    Inference,
-}
-
-/// Batch normalization of each channel (axis 1).
+/// Batch normalization of each channel (axis 1): in training by the statistics of the batch, in
+/// inference by those of many before.
 pub(crate) struct BatchNorm<D> {
     scale: Parameter<Ix1>,
     shift: Parameter<Ix1>,
@@ -145,20 +140,4 @@ impl<D: Dimension> Tanh<D> {
         dy.zip_mut_with(&self.y, |dy, y| *dy *= 1.0 - y * y);
         dy
     }
-}
-
-/// The mean cross-entropy of softmax against labels, and its gradient.
-pub(crate) fn cross_entropy(logits: &Array2<f32>, labels: &[u8]) -> (f32, Array2<f32>) {
-    let count = labels.len() as f32;
-    let mut loss = 0.0;
-    let mut gradient = logits.clone();
-    for (mut row, &label) in gradient.outer_iter_mut().zip(labels) {
-        let max = row.fold(f32::NEG_INFINITY, |max, &x| max.max(x));
-        row.mapv_inplace(|x| (x - max).exp());
-        row /= row.sum();
-        let label = usize::from(label);
-        loss -= row[label].max(f32::MIN_POSITIVE).ln();
-        row[label] -= 1.0;
-    }
-    (loss / count, gradient / count)
 }

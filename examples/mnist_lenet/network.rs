@@ -1,10 +1,11 @@
 //! The binary LeNet of BMXNet, on the operators of this crate.
 
-use crate::Result;
-use crate::adam::{Adam, Parameter};
-use crate::data::CLASSES;
-use crate::layers::{BatchNorm, MaxPool, Mode, Tanh};
-use crate::rng::Rng;
+use crate::layers::{BatchNorm, MaxPool, Tanh};
+use crate::shared::Result;
+use crate::shared::adam::{Adam, Parameter};
+use crate::shared::data::CLASSES;
+use crate::shared::rng::Rng;
+use crate::shared::training::{Mode, Network};
 use ndarray::{Array, Array1, Array2, Array4, Axis, Dimension, Ix1, Ix2, Ix4};
 use ndarray_qnn::{
     ActivationQuantizer, Gradients, PackedWeights, QActivation, QConvolution, QFullyConnected,
@@ -164,8 +165,12 @@ pub(crate) struct LeNet {
     dense4: Layer<QFullyConnected, Ix2>,
 }
 
-impl LeNet {
-    pub(crate) fn new(rng: &mut Rng) -> Self {
+impl Network for LeNet {
+    const EXAMPLE: &'static str = "mnist_lenet";
+    const ABOUT: &'static str = "a binary LeNet";
+    const EPOCHS: usize = 4;
+
+    fn new(rng: &mut Rng) -> Self {
         let kernels = |channels| Ix4(FILTERS, channels, KERNEL, KERNEL);
         let (conv, dense) = (QConvolution::new, QFullyConnected::new);
         LeNet {
@@ -185,8 +190,7 @@ impl LeNet {
         }
     }
 
-    /// The logits of images, (N, 1, 28, 28).
-    pub(crate) fn forward(&mut self, x: Array4<f32>, mode: Mode) -> Result<Array2<f32>> {
+    fn forward(&mut self, x: Array4<f32>, mode: Mode) -> Result<Array2<f32>> {
         let images = x.len_of(Axis(0));
         let x = self.conv1.forward(x)?;
         // tanh grows with its argument, so it may as well come after the maximum.
@@ -204,8 +208,7 @@ impl LeNet {
         self.dense4.forward(x)
     }
 
-    /// Fills in all gradients from that of the logits.
-    pub(crate) fn backward(&mut self, d_logits: Array2<f32>) -> Result<()> {
+    fn backward(&mut self, d_logits: Array2<f32>) -> Result<()> {
         let dy = self.dense4.backward(d_logits)?;
 
         let dy = self.norm3.backward(self.tanh3.backward(dy));
@@ -221,8 +224,7 @@ impl LeNet {
         Ok(())
     }
 
-    /// One step of training.
-    pub(crate) fn update(&mut self, adam: Adam) {
+    fn update(&mut self, adam: Adam) {
         self.conv1.update(adam);
         self.norm1.update(adam);
         self.conv2.update(adam);
@@ -232,17 +234,15 @@ impl LeNet {
         self.dense4.update(adam);
     }
 
-    /// Quantizes and packs all weights, once and for all forwards from now on.
-    pub(crate) fn pack(&mut self) -> Result<()> {
+    fn pack(&mut self) -> Result<()> {
         self.conv1.pack()?;
         self.conv2.pack()?;
         self.dense3.pack()?;
         self.dense4.pack()
     }
 
-    /// The layers with weights: name, number of weights, bytes they take when packed.
-    pub(crate) fn sizes(&self) -> [(&'static str, usize, usize); 4] {
-        [
+    fn sizes(&self) -> Vec<(&'static str, usize, usize)> {
+        vec![
             self.conv1.size("conv1"),
             self.conv2.size("conv2"),
             self.dense3.size("dense3"),
@@ -250,8 +250,7 @@ impl LeNet {
         ]
     }
 
-    /// The bits of all latent weights.
-    pub(crate) fn weight_bits(&self) -> Vec<u32> {
+    fn weight_bits(&self) -> Vec<u32> {
         let conv = self.conv1.weight_bits().chain(self.conv2.weight_bits());
         let dense = self.dense3.weight_bits().chain(self.dense4.weight_bits());
         conv.chain(dense).collect()

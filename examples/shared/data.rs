@@ -1,6 +1,6 @@
 //! MNIST as it is published: IDX files, gzipped or not.
 
-use crate::Result;
+use super::Result;
 use flate2::read::MultiGzDecoder;
 use ndarray::Array4;
 use std::fs;
