@@ -27,7 +27,8 @@
 //!
 //! An [`ActivationQuantizer`] and a [`WeightQuantizer`] say what `Q` is; [`Scaling`],
 //! [`InputScaling`], [`OutputForm`] and [`PadValue`] are the rest of the conventions in which
-//! frameworks differ. The presets `bmxnet_v1`, `bmxnet_v2` and `larq` choose them all at once.
+//! frameworks differ. The presets `bmxnet_v1`, `bmxnet_v2`, `larq` and `bitnet_b158`
+//! choose them all at once.
 //!
 //! ```
 //! use ndarray::{Array2, array};
@@ -61,7 +62,8 @@
 //!   of both operands (1 for signs), scaled and biased. The same bits come out at any number of
 //!   threads, in any memory layout, packed or not.
 //! - Wider codes, and operands that are not quantized, are multiplied as floats by `ndarray`.
-//! - A zero of either sign has the sign +1. A NaN is an [`Error`], infinities are numbers.
+//! - A zero of either sign has the sign +1. A NaN is an [`Error`]; infinities are numbers, but no
+//!   scales.
 //! - Bad input gives a typed [`Error`], and no panic.
 //!
 //! # Speed
