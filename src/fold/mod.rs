@@ -167,6 +167,13 @@ impl Operator<'_> {
         if w.row_len() as u64 > LONGEST_ROW {
             return Err(Error::TooLarge { what: "kernel", elements: w.row_len() });
         }
+        if activation.scales_samples() {
+            return Err(Error::Unsupported {
+                option: "activation quantizer",
+                expected: "one without a scale of its own for each sample",
+                found: format!("{activation:?}"),
+            });
+        }
         match self.options.input_scaling {
             InputScaling::None => Ok((activation_levels, weight_levels)),
             scaling => Err(Error::Unsupported {

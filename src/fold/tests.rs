@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{QFullyConnected, Scaling, WeightQuantizer};
-use ndarray::{Array1, Array2, array};
+use ndarray::{Array1, Array2};
 
 /// SplitMix64.
 struct Random(u64);
@@ -97,7 +97,7 @@ impl<T: Element> Filter<T> {
         };
         let dot = T::of_integer((random.next() % (2 * inputs as u64 + 1)) as i64);
         let z = filter.scale * (filter.factor * (dot - T::of(inputs as f64)) + filter.bias);
-        let next_to_zero = random.next() % 2 == 0;
+        let next_to_zero = random.next().is_multiple_of(2);
         if next_to_zero && z.abs() < T::max_value() / T::of(2.0) {
             let ulps = T::of((random.next() % 5) as f64 - 2.0) * T::epsilon();
             filter.shift = -z * (T::one() + ulps);

@@ -127,6 +127,11 @@ impl Quantizers {
     pub(crate) fn are_exact(&self) -> bool {
         self.build_activation().bits() <= 8 && self.build_weight().bits() <= 8
     }
+
+    /// Whether activations have a scale of their own for each sample.
+    pub(crate) fn scale_samples(&self) -> bool {
+        matches!(self.activation, Activation::AbsMax(_))
+    }
 }
 
 impl Sizes {

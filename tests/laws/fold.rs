@@ -32,8 +32,15 @@ fn thresholds_have_the_signs_of_floats<T: Number>(case: &Case, seed: u64) -> Tes
         prop_assert!(refused, "{folded:?}");
         return Ok(());
     }
-    if case.options.input_scaling != InputScaling::None {
+    let scaled = case.options.input_scaling != InputScaling::None;
+    if scaled && !case.quantizers.scale_samples() {
         let refused = matches!(folded, Err(Error::Unsupported { option: "input scaling", .. }));
+        prop_assert!(refused, "{folded:?}");
+        return Ok(());
+    }
+    if case.quantizers.scale_samples() {
+        let refused =
+            matches!(folded, Err(Error::Unsupported { option: "activation quantizer", .. }));
         prop_assert!(refused, "{folded:?}");
         return Ok(());
     }
