@@ -3,6 +3,7 @@
 //! Pixels are packed once, each group's channels starting a new word, the first channel lowest.
 
 use crate::Element;
+use crate::bit_tensor::BitTensor;
 use crate::geometry::Geometry;
 use crate::kernel::{Code, Kernel};
 use crate::lanes::channels_are_closest;
@@ -47,6 +48,31 @@ pub(crate) fn pack_input<T: Element>(
     let nans =
         images.map(|(image, words)| any_chunk(words, part_words, |i, words| part(image, i, words)));
     nans.fold(false, |nan, other| nan | other)
+}
+
+/// Copies signs that are bits already, from pixels whose groups lie without gaps.
+pub(crate) fn regroup(
+    geometry: &Geometry,
+    layout: &WordLayout,
+    signs: &BitTensor,
+    words: &mut [u32],
+) {
+    let channels = geometry.group_channels();
+    let per_word = 32 / layout.code_bits;
+    words.fill(0);
+    if words.is_empty() {
+        return;
+    }
+    let pixels = signs.words().chunks_exact(signs.pixel_words());
+    for (pixel, words) in pixels.zip(words.chunks_exact_mut(layout.pixel_words)) {
+        for (group, words) in words.chunks_exact_mut(layout.group_words).enumerate() {
+            for i in 0..channels {
+                let channel = group * channels + i;
+                let bit = pixel[channel / 32] >> (channel % 32) & 1;
+                words[i / per_word] |= bit << (i % per_word * layout.code_bits);
+            }
+        }
+    }
 }
 
 /// How pixels are packed.

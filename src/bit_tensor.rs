@@ -3,10 +3,10 @@
 use crate::kernel::Kernel;
 use crate::parallel::each_chunk;
 use crate::quantizer::{Levels, Threshold};
-use crate::scratch::{product, zeros};
+use crate::scratch::{product, take, zeros};
 use crate::views::{lift_any, zeros_array};
 use crate::{ActivationQuantizer, Element, Error, Operand, Result};
-use ndarray::{Array, ArrayView, ArrayView5, Axis, Dimension};
+use ndarray::{Array, ArrayView, ArrayView5, ArrayViewMut5, Axis, Dimension};
 
 /// Signs of activations, one bit each: 1 for +1, 0 for -1.
 ///
@@ -36,7 +36,7 @@ use ndarray::{Array, ArrayView, ArrayView5, Axis, Dimension};
 /// assert_eq!(signs, array![[[[1.0, -1.0]], [[-1.0, 1.0]], [[1.0, 1.0]]]]);
 /// # Ok::<(), ndarray_qnn::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BitTensor {
     /// (N, C, D, H, W); (1, C, 1, 1, batch) of a dense layer.
     dims: [usize; 5],
@@ -135,6 +135,23 @@ impl BitTensor {
     /// Bytes that the bits take.
     pub fn size_in_bytes(&self) -> usize {
         size_of_val(&self.words[..])
+    }
+
+    /// Makes it a tensor of zeros, in the memory that it has.
+    pub(crate) fn reset(&mut self, dims: [usize; 5], spatial_dims: usize) -> Result<()> {
+        let len = word_count(dims)?;
+        (self.dims, self.spatial_dims) = (dims, spatial_dims);
+        self.words.clear();
+        take(&mut self.words, len, WHAT)?;
+        Ok(())
+    }
+
+    /// The words, (images, words of a pixel, depth, height, width).
+    pub(crate) fn words_mut(&mut self) -> ArrayViewMut5<'_, u32> {
+        let [images, _, d, h, w] = self.dims;
+        let shape = [images, d, h, w, self.pixel_words()];
+        let words = ArrayViewMut5::from_shape(shape, &mut self.words).expect("sizes agree");
+        words.permuted_axes([0, 4, 1, 2, 3])
     }
 
     /// (N, C, D, H, W); (1, C, 1, 1, batch) of a dense layer.

@@ -1,11 +1,14 @@
 //! QConvolution: convolution over one, two or three spatial dimensions.
 
+use crate::activations::{Activations, Input};
+use crate::forward::Numbers;
 use crate::geometry::Window;
-use crate::operator::{Inputs, Operator, Options, option_setters};
+use crate::operator::{Operator, Options, option_setters};
 use crate::views::{Lift, lift_axes, zeros_array};
 use crate::{
-    ActivationQuantizer, Affine, Element, Gradients, InputScaling, OutputForm, PackedWeights,
-    PadValue, Result, ScaleGradient, Scaling, Scratch, SignThresholds, WeightQuantizer,
+    ActivationQuantizer, Affine, BitTensor, Element, Gradients, InputScaling, OutputForm,
+    PackedWeights, PadValue, Result, ScaleGradient, Scaling, Scratch, SignThresholds,
+    WeightQuantizer,
 };
 use ndarray::{Array, ArrayView, ArrayView1, ArrayViewMut, Dimension, Ix3, Ix4, Ix5};
 
@@ -199,8 +202,8 @@ where
         scratch: &mut Scratch,
         out: ArrayViewMut<'_, T, Tensor<S>>,
     ) -> Result<()> {
-        let inputs = Inputs { x: Lift::lift(x), bias };
-        self.operator().forward_into(inputs, Lift::lift(w), scratch, Lift::lift(out))
+        let numbers = Numbers { bias, residual: None, out: Lift::lift(out) };
+        self.operator().forward_into(Lift::lift(x), Lift::lift(w), scratch, numbers)
     }
 
     /// Quantizes and packs weights, once for many forwards.
@@ -220,14 +223,14 @@ where
     /// # Errors
     /// As `forward`; [`Error::PackedMismatch`](crate::Error::PackedMismatch) if the weights were
     /// packed for another quantizer, scaling or kind of operator.
-    pub fn forward_packed<T: Element>(
+    pub fn forward_packed<'a, T: Element>(
         &self,
-        x: ArrayView<'_, T, Tensor<S>>,
+        x: impl Into<Activations<'a, T, Tensor<S>>>,
         w: &PackedWeights<T>,
         bias: Option<ArrayView1<'_, T>>,
     ) -> Result<Array<T, Tensor<S>>> {
-        let geometry = self.operator().packed_geometry(lifted_shape(x.shape()), w)?;
-        let mut out = zeros_array(self.lower_shape(geometry.output_shape()), "output")?;
+        let x = x.into();
+        let mut out = self.packed_output(&x.clone().lift(Lift::lift), w)?;
         self.forward_packed_into(x, w, bias, &mut Scratch::new(), out.view_mut())?;
         Ok(out)
     }
@@ -237,16 +240,113 @@ where
     /// # Errors
     /// As `forward_packed`; [`Error::Shape`](crate::Error::Shape) if `out` is not of the
     /// [`output_shape`](Self::output_shape).
-    pub fn forward_packed_into<T: Element>(
+    pub fn forward_packed_into<'a, T: Element>(
         &self,
-        x: ArrayView<'_, T, Tensor<S>>,
+        x: impl Into<Activations<'a, T, Tensor<S>>>,
         w: &PackedWeights<T>,
         bias: Option<ArrayView1<'_, T>>,
         scratch: &mut Scratch,
         out: ArrayViewMut<'_, T, Tensor<S>>,
     ) -> Result<()> {
-        let inputs = Inputs { x: Lift::lift(x), bias };
-        self.operator().forward_packed_into(inputs, w, scratch, Lift::lift(out))
+        let numbers = Numbers { bias, residual: None, out: Lift::lift(out) };
+        self.operator().forward_packed_into(x.into().lift(Lift::lift), w, scratch, numbers)
+    }
+
+    /// `forward_packed(x, w, bias) + residual`: the end of a residual block, in one pass over the
+    /// output.
+    ///
+    /// # Errors
+    /// As [`forward_packed`](Self::forward_packed); [`Error::Shape`](crate::Error::Shape) if
+    /// `residual` is not of the [`output_shape`](Self::output_shape);
+    /// [`Error::NaN`](crate::Error::NaN) if it holds one.
+    pub fn forward_residual<'a, T: Element>(
+        &self,
+        x: impl Into<Activations<'a, T, Tensor<S>>>,
+        w: &PackedWeights<T>,
+        bias: Option<ArrayView1<'_, T>>,
+        residual: ArrayView<'_, T, Tensor<S>>,
+    ) -> Result<Array<T, Tensor<S>>> {
+        let x = x.into();
+        let mut out = self.packed_output(&x.clone().lift(Lift::lift), w)?;
+        self.forward_residual_into(x, w, bias, residual, &mut Scratch::new(), out.view_mut())?;
+        Ok(out)
+    }
+
+    /// [`forward_residual`](Self::forward_residual) into `out`, every element of which is
+    /// overwritten.
+    ///
+    /// # Errors
+    /// As `forward_residual`, and [`Error::Shape`](crate::Error::Shape) for `out`.
+    pub fn forward_residual_into<'a, T: Element>(
+        &self,
+        x: impl Into<Activations<'a, T, Tensor<S>>>,
+        w: &PackedWeights<T>,
+        bias: Option<ArrayView1<'_, T>>,
+        residual: ArrayView<'_, T, Tensor<S>>,
+        scratch: &mut Scratch,
+        out: ArrayViewMut<'_, T, Tensor<S>>,
+    ) -> Result<()> {
+        let residual = Some(Lift::lift(residual));
+        let numbers = Numbers { bias, residual, out: Lift::lift(out) };
+        self.operator().forward_packed_into(x.into().lift(Lift::lift), w, scratch, numbers)
+    }
+
+    /// The signs of what comes behind the layer, in bits: those of
+    /// [`forward_packed`](Self::forward_packed) and of the bias and affine function that were
+    /// [folded](Self::fold) into `thresholds`, exactly, without a float in between.
+    ///
+    /// ```
+    /// use ndarray::{Array, Array4};
+    /// use ndarray_qnn::{ActivationQuantizer, Affine, BitTensor, PadValue, QConvolution};
+    /// use ndarray_qnn::WeightQuantizer;
+    ///
+    /// let sign = ActivationQuantizer::sign();
+    /// let conv = QConvolution::new(sign, WeightQuantizer::sign())
+    ///     .padding([1, 1])
+    ///     .pad_value(PadValue::MinusOne);
+    /// let w = Array::from_shape_fn((4, 3, 3, 3), |(f, c, h, w)| (f * c + h * w) as f32 - 2.5);
+    /// let w = conv.pack(w.view())?;
+    /// let affine = Affine::new(vec![1.5f32, -0.5, 2.0, 1.0], vec![0.25, 3.0, -8.0, 0.0])?;
+    /// let thresholds = conv.fold(&w, None, Some(&affine), &sign)?;
+    ///
+    /// let x = Array::from_shape_fn((2, 3, 8, 8), |(n, c, h, w)| (n + c * h + w) as f32 - 7.5);
+    /// let bits = BitTensor::pack(&sign, x.view())?;
+    /// let y: BitTensor = conv.forward_signs(&bits, &w, &thresholds)?;
+    ///
+    /// let floats: Array4<f32> = affine.forward(conv.forward_packed(x.view(), &w, None)?.view())?;
+    /// assert_eq!(y, BitTensor::pack(&sign, floats.view())?);
+    /// # Ok::<(), ndarray_qnn::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`forward_packed`](Self::forward_packed) and [`fold`](Self::fold);
+    /// [`Error::Shape`](crate::Error::Shape) if there are not as many thresholds as filters.
+    pub fn forward_signs<'a, T: Element>(
+        &self,
+        x: impl Into<Activations<'a, T, Tensor<S>>>,
+        w: &PackedWeights<T>,
+        thresholds: &SignThresholds,
+    ) -> Result<BitTensor> {
+        let mut out = BitTensor::default();
+        self.forward_signs_into(x, w, thresholds, &mut Scratch::new(), &mut out)?;
+        Ok(out)
+    }
+
+    /// [`forward_signs`](Self::forward_signs) in the place of `out`, whatever its shape, in memory
+    /// that is used again from call to call. An error leaves it as it was.
+    ///
+    /// # Errors
+    /// As `forward_signs`.
+    pub fn forward_signs_into<'a, T: Element>(
+        &self,
+        x: impl Into<Activations<'a, T, Tensor<S>>>,
+        w: &PackedWeights<T>,
+        thresholds: &SignThresholds,
+        scratch: &mut Scratch,
+        out: &mut BitTensor,
+    ) -> Result<()> {
+        let x = x.into().lift(Lift::lift);
+        self.operator().forward_signs_into(x, w, thresholds, scratch, out)
     }
 
     /// Folds the bias, the scales of packed weights, an [`Affine`] behind the layer (batch
@@ -291,6 +391,16 @@ where
             weight: Lift::lower(gradients.weight),
             bias: gradients.bias,
         })
+    }
+
+    /// Room for the output of packed weights.
+    fn packed_output<T: Element>(
+        &self,
+        x: &Input<'_, T>,
+        w: &PackedWeights<T>,
+    ) -> Result<Array<T, Tensor<S>>> {
+        let geometry = self.operator().packed_geometry(x, w)?;
+        zeros_array(self.lower_shape(geometry.output_shape()), "output")
     }
 
     fn lower_shape(&self, shape: [usize; 5]) -> Tensor<S> {

@@ -4,7 +4,7 @@
 //!    with what padded positions add to it (`padding`)
 //! 2. one division by the common denominator (none for signs)
 //! 3. BMXNet's offset, folded into 1. for integers
-//! 4. the filter's scale, XNOR-Net's K, the bias
+//! 4. the filter's scale, XNOR-Net's K, the bias, the residual
 
 use crate::Element;
 use crate::geometry::Geometry;
@@ -12,7 +12,7 @@ use crate::numerator::Numerator;
 use crate::options::OutputForm;
 use crate::padding::Padding;
 use crate::word_tiles::{Finish, Sums};
-use ndarray::{ArrayViewMut1, ArrayViewMut4, s};
+use ndarray::{ArrayView5, ArrayViewMut1, ArrayViewMut4, s};
 use std::ops::{Add, Mul, Shr};
 
 /// What is done to a dot product on its way to the output.
@@ -88,12 +88,29 @@ pub(crate) struct FloatOutput<'a, T> {
     /// `Σ c_a` of each row, `[image][position][group]`, or nothing where it is not wanted.
     pub(crate) code_sums: &'a [i64],
     pub(crate) epilogue: Epilogue<'a, T>,
+    /// What is added to the outputs at last, of their shape.
+    pub(crate) residual: Option<ArrayView5<'a, T>>,
 }
 
 impl<T: Element> FloatOutput<'_, T> {
     /// Writes the outputs of one position.
     #[inline(always)]
-    fn finish_row(&self, tile: &Sums<'_>, i: usize, out: ArrayViewMut1<'_, T>) {
+    fn finish_row(&self, tile: &Sums<'_>, i: usize, mut out: ArrayViewMut1<'_, T>) {
+        self.finish_sums(tile, i, out.view_mut());
+        if let Some(residual) = &self.residual {
+            let [_, height, width] = self.geometry.output;
+            let (image, at) = (tile.image, tile.position + i);
+            let at = [at / (height * width), at / width % height, at % width];
+            let residual = residual.slice(s![image, tile.filters.clone(), at[0], at[1], at[2]]);
+            match residual.as_slice() {
+                Some(residual) => zip(&mut out, residual, |out, residual| *out += residual),
+                None => out += &residual,
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn finish_sums(&self, tile: &Sums<'_>, i: usize, out: ArrayViewMut1<'_, T>) {
         let position = tile.position + i;
         let row = (tile.image * self.geometry.positions() + position) * self.geometry.groups();
         let place = Place { first_filter: tile.filters.start, row: row + tile.group };
@@ -216,7 +233,7 @@ pub(crate) fn write_planes<T: Copy>(
 
 /// What numerators are held in.
 pub(crate) trait Integer:
-    Copy + Add<Output = Self> + Mul<Output = Self> + Shr<u32, Output = Self>
+    Copy + PartialOrd + Add<Output = Self> + Mul<Output = Self> + Shr<u32, Output = Self>
 {
     /// A value that is known to fit.
     fn of(value: i64) -> Self;

@@ -27,6 +27,10 @@ pub enum Operand {
     Variance,
     /// The words of a [`BitTensor`](crate::BitTensor).
     Words,
+    /// What is added to the output of a layer.
+    Residual,
+    /// The [`SignThresholds`](crate::SignThresholds) behind a layer.
+    Thresholds,
 }
 
 impl fmt::Display for Operand {
@@ -42,6 +46,8 @@ impl fmt::Display for Operand {
             Operand::Mean => "mean",
             Operand::Variance => "variance",
             Operand::Words => "words",
+            Operand::Residual => "residual",
+            Operand::Thresholds => "thresholds",
         })
     }
 }

@@ -1,7 +1,10 @@
 //! The one way of every forward: quantize the input, find or gather windows, multiply tiles of
 //! rows with the packed weights, finish each row in the epilogue.
 
-use crate::bit_lanes::pack_input;
+use crate::activations::Input;
+use crate::bit_lanes::{pack_input, regroup};
+use crate::bit_output::BitOutput;
+use crate::bit_tensor::sign_threshold;
 use crate::code_lanes::pack_codes;
 use crate::code_sums::code_sums;
 use crate::epilogue::{Epilogue, FloatOutput};
@@ -17,7 +20,7 @@ use crate::quantizer::{Levels, check_numbers};
 use crate::scratch::{Floats, Integers, Scratch, Side, product, take};
 use crate::word_layout::WordLayout;
 use crate::word_tiles::WordTiles;
-use crate::{ActivationQuantizer, Element, Error, Operand, PackedWeights, Result};
+use crate::{ActivationQuantizer, Element, Error, Operand, PackedWeights, Result, SignThresholds};
 use ndarray::{ArrayView1, ArrayView5, ArrayViewMut5};
 
 /// What a forward is to compute, beside its operands.
@@ -32,33 +35,63 @@ pub(crate) struct Task<'a> {
     pub(crate) dense: bool,
 }
 
-/// Computes `out` from `x` and packed weights, all of the shapes that the geometry says.
+/// What a forward computes from its input and packed weights.
+pub(crate) enum Output<'a, T> {
+    Numbers(Numbers<'a, T>),
+    /// The signs of numbers, (images, words, depth, height, width).
+    Signs {
+        thresholds: &'a SignThresholds,
+        out: ArrayViewMut5<'a, u32>,
+    },
+}
+
+/// Numbers, and what is added to them.
+pub(crate) struct Numbers<'a, T> {
+    /// One a filter.
+    pub(crate) bias: Option<ArrayView1<'a, T>>,
+    /// Of the shape of the output.
+    pub(crate) residual: Option<ArrayView5<'a, T>>,
+    pub(crate) out: ArrayViewMut5<'a, T>,
+}
+
+/// Computes an output from an input and packed weights, all of the shapes that the geometry says.
 pub(crate) fn forward<T: Element>(
     task: Task<'_>,
-    x: ArrayView5<'_, T>,
+    x: Input<'_, T>,
     weights: &PackedWeights<T>,
-    bias: Option<ArrayView1<'_, T>>,
     scratch: &mut Scratch,
-    out: ArrayViewMut5<'_, T>,
+    output: Output<'_, T>,
 ) -> Result<()> {
     // Taken out, so that the integer and the float buffers can be borrowed side by side.
     let mut floats = std::mem::take(T::floats(scratch));
-    let call = Call { kernel: Kernel::current(), task, x, weights, bias };
-    let result = match call.exact() {
-        Some(exact) => call.integers(exact, &mut scratch.integers, &mut floats, out),
-        None => call.floats(&mut floats, out),
+    let call = Call { kernel: Kernel::current(), task, x, weights };
+    let result = match (call.exact(), output) {
+        (Some(exact), output) => call.integers(exact, &mut scratch.integers, &mut floats, output),
+        (None, Output::Numbers(numbers)) => call.floats(&mut floats, numbers),
+        (None, Output::Signs { .. }) => Err(too_wide(task.activation, weights)),
     };
     *T::floats(scratch) = floats;
     result
 }
 
+/// Says which side has too many bits for exact integers.
+pub(crate) fn too_wide<T: Element>(
+    activation: &ActivationQuantizer,
+    weights: &PackedWeights<T>,
+) -> Error {
+    let (operand, bits) = match activation.bits() {
+        bits if bits > 8 => (Operand::Input, bits),
+        _ => (Operand::Weight, weights.quantizer().bits()),
+    };
+    Error::BitWidth { operand, expected: "1 to 8", bits }
+}
+
 /// One forward with its operands.
-struct Call<'a, T> {
+struct Call<'a, 'x, T> {
     kernel: Kernel,
     task: Task<'a>,
-    x: ArrayView5<'a, T>,
+    x: Input<'x, T>,
     weights: &'a PackedWeights<T>,
-    bias: Option<ArrayView1<'a, T>>,
 }
 
 /// Operands that are held as integers.
@@ -71,7 +104,7 @@ struct Exact<'a> {
     bits: bool,
 }
 
-impl<'a, T: Element> Call<'a, T> {
+impl<'a, T: Element> Call<'a, '_, T> {
     /// How to multiply integers, if all codes have 8 bits at most.
     fn exact(&self) -> Option<Exact<'a>> {
         let activation = self.task.activation.levels().filter(Levels::fit_a_byte)?;
@@ -88,19 +121,29 @@ impl<'a, T: Element> Call<'a, T> {
         exact: Exact<'_>,
         buffers: &mut Integers,
         floats: &mut Floats<T>,
-        out: ArrayViewMut5<'_, T>,
+        output: Output<'_, T>,
     ) -> Result<()> {
         let (kernel, geometry) = (self.kernel, &self.task.geometry);
         let Exact { activation, weight, bits, mut panels } = exact;
         let layout = &WordLayout::new(geometry, if bits { 1 } else { 8 });
         let words = take(&mut buffers.words, layout.input_len(geometry)?, "packed activations")?;
-        if !bits {
-            check_numbers(Operand::Input, &self.x)?;
-        }
-        let magnitudes = self.task.magnitudes(&self.x, &mut floats.sample_magnitudes)?;
-        let epilogue = self.epilogue(magnitudes, &mut floats.side)?;
-        self.pack_input(layout, bits, magnitudes, words)?;
-        if out.is_empty() {
+        let magnitudes = self.magnitudes(bits, &mut floats.sample_magnitudes)?;
+        let bias = match &output {
+            Output::Numbers(numbers) => {
+                if let Some(residual) = &numbers.residual {
+                    check_numbers(Operand::Residual, residual)?;
+                }
+                numbers.bias.as_ref()
+            }
+            Output::Signs { .. } => None,
+        };
+        let epilogue = self.epilogue(bias, magnitudes, &mut floats.side)?;
+        let words = self.pack_input(layout, bits, magnitudes, words)?;
+        let nothing = match &output {
+            Output::Numbers(numbers) => numbers.out.is_empty(),
+            Output::Signs { out, .. } => out.is_empty(),
+        };
+        if nothing {
             return Ok(()); // there may be more positions than could be walked through
         }
         if panels.are_bits() != bits {
@@ -116,7 +159,14 @@ impl<'a, T: Element> Call<'a, T> {
             Numerator::new(summed, activation, weight, geometry.row_len(), self.task.form);
         let (pad, multiple) = pad_code(activation, self.task.pad);
         let padding = &mut buffers.padding;
-        padding.same(self.weights.sums().iter().map(|&sum| numerator.addend(sum)));
+        let addends = self.weights.sums().iter().map(|&sum| numerator.addend(sum));
+        match &output {
+            Output::Numbers(_) => padding.same(addends),
+            Output::Signs { thresholds, .. } => {
+                let thresholds = thresholds.thresholds().iter();
+                padding.same(addends.zip(thresholds).map(|(addend, t)| addend - 2 * t));
+            }
+        }
         if multiple != 0 && geometry.has_padding() && geometry.row_len() > 0 {
             let len = product(&[geometry.taps(), geometry.filters], "filter sums")?;
             let taps = take(&mut buffers.taps, len, "filter sums")?;
@@ -139,7 +189,6 @@ impl<'a, T: Element> Call<'a, T> {
             true => layout.pad(geometry, words, pad, &mut buffers.padded)?,
             false => words,
         };
-        let finish = &FloatOutput { geometry, numerator, padding, code_sums, epilogue };
         let tiles = WordTiles {
             kernel,
             geometry,
@@ -150,41 +199,85 @@ impl<'a, T: Element> Call<'a, T> {
             panels,
             summed,
             largest: (1 << activation.bits()) - 1,
-            finish,
         };
-        tiles.run(&mut buffers.tiles, &mut floats.outs, out)
+        match output {
+            Output::Numbers(Numbers { residual, out, .. }) => {
+                let finish =
+                    FloatOutput { geometry, numerator, padding, code_sums, epilogue, residual };
+                tiles.run(&finish, &mut buffers.tiles, &mut floats.outs, out)
+            }
+            Output::Signs { thresholds, out } => {
+                let flips = thresholds.flips();
+                let finish = BitOutput { geometry, numerator, padding, code_sums, flips };
+                tiles.run(&finish, &mut buffers.tiles, &mut Vec::new(), out)
+            }
+        }
+    }
+
+    /// Checks the input unless its NaNs are found while it is packed, and measures what its
+    /// samples are scaled by.
+    fn magnitudes<'m>(&self, bits: bool, magnitudes: &'m mut Vec<T>) -> Result<&'m [T]> {
+        match &self.x {
+            Input::Signs(_) => Ok(&[]),
+            Input::Numbers(_) if bits => Ok(&[]),
+            Input::Numbers(x) => {
+                check_numbers(Operand::Input, x)?;
+                self.task.magnitudes(x, magnitudes)
+            }
+        }
     }
 
     /// Packs the codes of the input, whose NaNs are found on the way if they are bits.
-    fn pack_input(
-        &self,
+    fn pack_input<'w>(
+        &'w self,
         layout: &WordLayout,
         bits: bool,
         magnitudes: &[T],
-        words: &mut [u32],
-    ) -> Result<()> {
+        words: &'w mut [u32],
+    ) -> Result<&'w [u32]> {
         let Task { geometry, activation, .. } = &self.task;
+        let x = match &self.x {
+            Input::Numbers(x) => x,
+            Input::Signs(signs) => {
+                sign_threshold::<T>(activation)?;
+                let as_packed = geometry.groups() == 1 || geometry.group_channels() % 32 == 0;
+                if bits && as_packed {
+                    return Ok(signs.words());
+                }
+                regroup(geometry, layout, signs, words);
+                return Ok(words);
+            }
+        };
         match activation.threshold().filter(|_| bits) {
             Some(threshold) => {
-                if pack_input(self.kernel, geometry, layout, &self.x, threshold, words) {
+                if pack_input(self.kernel, geometry, layout, x, threshold, words) {
                     return Err(Error::NaN { operand: Operand::Input });
                 }
             }
-            None => pack_codes(geometry, layout, &self.task.samples(&self.x), words, |sample| {
+            None => pack_codes(geometry, layout, &self.task.samples(x), words, |sample| {
                 let coder = self.task.coder(magnitudes, sample);
                 move |x| coder.code(x)
             }),
         }
-        Ok(())
+        Ok(words)
     }
 
-    fn floats(&self, buffers: &mut Floats<T>, out: ArrayViewMut5<'_, T>) -> Result<()> {
+    fn floats(
+        &self,
+        buffers: &mut Floats<T>,
+        Numbers { bias, residual, mut out }: Numbers<'_, T>,
+    ) -> Result<()> {
         let geometry = &self.task.geometry;
+        let Input::Numbers(x) = &self.x else {
+            return Err(too_wide(self.task.activation, self.weights));
+        };
         let lanes = take(&mut buffers.lanes, geometry.lanes(), "quantized activations")?;
-        check_numbers(Operand::Input, &self.x)?;
-        let magnitudes = self.task.magnitudes(&self.x, &mut buffers.sample_magnitudes)?;
-        let epilogue = self.epilogue(magnitudes, &mut buffers.side)?;
-        quantize_lanes(&self.task.samples(&self.x), lanes, |sample| {
+        let magnitudes = self.magnitudes(false, &mut buffers.sample_magnitudes)?;
+        if let Some(residual) = &residual {
+            check_numbers(Operand::Residual, residual)?;
+        }
+        let epilogue = self.epilogue(bias.as_ref(), magnitudes, &mut buffers.side)?;
+        quantize_lanes(&self.task.samples(x), lanes, |sample| {
             let coder = self.task.coder(magnitudes, sample);
             move |x| coder.value(x)
         });
@@ -198,23 +291,36 @@ impl<'a, T: Element> Call<'a, T> {
         };
         let pad = T::of_integer(self.task.pad.as_integer());
         let tiles = FloatTiles { geometry, lanes, weights, pad, epilogue };
-        tiles.run([&mut buffers.rows, &mut buffers.dots, &mut buffers.outs], out)
+        let tile_buffers = [&mut buffers.rows, &mut buffers.dots, &mut buffers.outs];
+        tiles.run(tile_buffers, out.view_mut())?;
+        if let Some(residual) = residual {
+            out += &residual;
+        }
+        Ok(())
     }
 
     /// Checks the bias, and fills in what every path's epilogue needs. The lanes have been
     /// allocated by now: a broadcast view may be too large to be read through.
-    fn epilogue<'b>(&'b self, magnitudes: &[T], side: &'b mut Side<T>) -> Result<Epilogue<'b, T>> {
-        if let Some(bias) = &self.bias {
+    fn epilogue<'b>(
+        &'b self,
+        given_bias: Option<&ArrayView1<'_, T>>,
+        magnitudes: &[T],
+        side: &'b mut Side<T>,
+    ) -> Result<Epilogue<'b, T>> {
+        if let Some(bias) = given_bias {
             check_numbers(Operand::Bias, bias)?;
         }
         let Side { bias, magnitudes: pixels, k_map } = side;
         bias.clear();
-        bias.extend(self.bias.iter().flatten());
+        bias.extend(given_bias.into_iter().flatten());
         Ok(Epilogue {
             form: self.task.form,
             row_len: self.task.geometry.row_len(),
             factors: self.weights.factors(),
-            k_map: self.task.position_factors(&self.x, magnitudes, pixels, k_map)?,
+            k_map: match &self.x {
+                Input::Numbers(x) => self.task.position_factors(x, magnitudes, pixels, k_map)?,
+                Input::Signs(_) => &[],
+            },
             bias,
         })
     }

@@ -1,11 +1,13 @@
 //! QFullyConnected: the dense layer.
 
-use crate::operator::{Inputs, Operator, Options, option_setters};
+use crate::activations::{Activations, Input};
+use crate::forward::Numbers;
+use crate::operator::{Operator, Options, option_setters};
 use crate::views::{lift_rows, lift_weights, lower_rows, zeros_array};
 use crate::{
-    ActivationQuantizer, Affine, Element, Gradients, InputScaling, OutputForm, PackedWeights,
-    PadValue, Result, ScaleGradient, Scaling, Scratch, SignThresholds, WeightQuantizer,
-    geometry::Window,
+    ActivationQuantizer, Affine, BitTensor, Element, Gradients, InputScaling, OutputForm,
+    PackedWeights, PadValue, Result, ScaleGradient, Scaling, Scratch, SignThresholds,
+    WeightQuantizer, geometry::Window,
 };
 use ndarray::{Array2, ArrayView1, ArrayView2, ArrayViewMut2, Axis, Ix2};
 
@@ -96,8 +98,8 @@ impl QFullyConnected {
         scratch: &mut Scratch,
         out: ArrayViewMut2<'_, T>,
     ) -> Result<()> {
-        let inputs = Inputs { x: lift_rows(x), bias };
-        self.operator().forward_into(inputs, lift_weights(w), scratch, lift_rows(out))
+        let numbers = Numbers { bias, residual: None, out: lift_rows(out) };
+        self.operator().forward_into(lift_rows(x), lift_weights(w), scratch, numbers)
     }
 
     /// Quantizes and packs weights, once for many forwards.
@@ -117,13 +119,14 @@ impl QFullyConnected {
     /// # Errors
     /// As `forward`; [`Error::PackedMismatch`](crate::Error::PackedMismatch) if the weights were
     /// packed for another quantizer, scaling or kind of operator.
-    pub fn forward_packed<T: Element>(
+    pub fn forward_packed<'a, T: Element>(
         &self,
-        x: ArrayView2<'_, T>,
+        x: impl Into<Activations<'a, T, Ix2>>,
         w: &PackedWeights<T>,
         bias: Option<ArrayView1<'_, T>>,
     ) -> Result<Array2<T>> {
-        let mut out = self.zeros(&x, w.filters())?;
+        let x = x.into();
+        let mut out = self.packed_output(&x.clone().lift(lift_rows), w)?;
         self.forward_packed_into(x, w, bias, &mut Scratch::new(), out.view_mut())?;
         Ok(out)
     }
@@ -131,18 +134,106 @@ impl QFullyConnected {
     /// [`forward_packed`](Self::forward_packed) into `out`, every element of which is overwritten.
     ///
     /// # Errors
-    /// As `forward_packed`; [`Error::Shape`](crate::Error::Shape) if `out` is not
-    /// (batch, filters).
-    pub fn forward_packed_into<T: Element>(
+    /// As `forward_packed`; [`Error::Shape`](crate::Error::Shape) if `out` is not (batch, filters).
+    pub fn forward_packed_into<'a, T: Element>(
         &self,
-        x: ArrayView2<'_, T>,
+        x: impl Into<Activations<'a, T, Ix2>>,
         w: &PackedWeights<T>,
         bias: Option<ArrayView1<'_, T>>,
         scratch: &mut Scratch,
         out: ArrayViewMut2<'_, T>,
     ) -> Result<()> {
-        let inputs = Inputs { x: lift_rows(x), bias };
-        self.operator().forward_packed_into(inputs, w, scratch, lift_rows(out))
+        let numbers = Numbers { bias, residual: None, out: lift_rows(out) };
+        self.operator().forward_packed_into(x.into().lift(lift_rows), w, scratch, numbers)
+    }
+
+    /// `forward_packed(x, w, bias) + residual`: the end of a residual block, in one pass over the
+    /// output.
+    ///
+    /// # Errors
+    /// As [`forward_packed`](Self::forward_packed); [`Error::Shape`](crate::Error::Shape) if
+    /// `residual` is not (batch, filters);
+    /// [`Error::NaN`](crate::Error::NaN) if it holds one.
+    pub fn forward_residual<'a, T: Element>(
+        &self,
+        x: impl Into<Activations<'a, T, Ix2>>,
+        w: &PackedWeights<T>,
+        bias: Option<ArrayView1<'_, T>>,
+        residual: ArrayView2<'_, T>,
+    ) -> Result<Array2<T>> {
+        let x = x.into();
+        let mut out = self.packed_output(&x.clone().lift(lift_rows), w)?;
+        self.forward_residual_into(x, w, bias, residual, &mut Scratch::new(), out.view_mut())?;
+        Ok(out)
+    }
+
+    /// [`forward_residual`](Self::forward_residual) into `out`, every element of which is
+    /// overwritten.
+    ///
+    /// # Errors
+    /// As `forward_residual`, and [`Error::Shape`](crate::Error::Shape) for `out`.
+    pub fn forward_residual_into<'a, T: Element>(
+        &self,
+        x: impl Into<Activations<'a, T, Ix2>>,
+        w: &PackedWeights<T>,
+        bias: Option<ArrayView1<'_, T>>,
+        residual: ArrayView2<'_, T>,
+        scratch: &mut Scratch,
+        out: ArrayViewMut2<'_, T>,
+    ) -> Result<()> {
+        let residual = Some(lift_rows(residual));
+        let numbers = Numbers { bias, residual, out: lift_rows(out) };
+        self.operator().forward_packed_into(x.into().lift(lift_rows), w, scratch, numbers)
+    }
+
+    /// The signs of what comes behind the layer, in bits: those of
+    /// [`forward_packed`](Self::forward_packed) and of the bias and affine function that were
+    /// [folded](Self::fold) into `thresholds`, exactly, without a float in between.
+    ///
+    /// ```
+    /// use ndarray::array;
+    /// use ndarray_qnn::{ActivationQuantizer, Affine, QFullyConnected, WeightQuantizer};
+    ///
+    /// let sign = ActivationQuantizer::sign();
+    /// let fc = QFullyConnected::new(sign, WeightQuantizer::sign());
+    /// let w = fc.pack(array![[0.5f32, -0.1, 0.2], [-0.25, -0.75, 0.5]].view())?;
+    /// let affine = Affine::new(vec![0.5f32, -1.0], vec![-0.75, 2.0])?;
+    /// let thresholds = fc.fold(&w, None, Some(&affine), &sign)?;
+    /// // Dot products 1 and -1 become -0.25 and 3.
+    /// let y = fc.forward_signs(array![[1.0f32, -1.0, -1.0]].view(), &w, &thresholds)?;
+    /// assert_eq!(y.to_array::<f32, _>()?, array![[-1.0, 1.0]]);
+    /// # Ok::<(), ndarray_qnn::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`forward_packed`](Self::forward_packed) and [`fold`](Self::fold);
+    /// [`Error::Shape`](crate::Error::Shape) if there are not as many thresholds as filters.
+    pub fn forward_signs<'a, T: Element>(
+        &self,
+        x: impl Into<Activations<'a, T, Ix2>>,
+        w: &PackedWeights<T>,
+        thresholds: &SignThresholds,
+    ) -> Result<BitTensor> {
+        let mut out = BitTensor::default();
+        self.forward_signs_into(x, w, thresholds, &mut Scratch::new(), &mut out)?;
+        Ok(out)
+    }
+
+    /// [`forward_signs`](Self::forward_signs) in the place of `out`, whatever its shape, in memory
+    /// that is used again from call to call. An error leaves it as it was.
+    ///
+    /// # Errors
+    /// As `forward_signs`.
+    pub fn forward_signs_into<'a, T: Element>(
+        &self,
+        x: impl Into<Activations<'a, T, Ix2>>,
+        w: &PackedWeights<T>,
+        thresholds: &SignThresholds,
+        scratch: &mut Scratch,
+        out: &mut BitTensor,
+    ) -> Result<()> {
+        let x = x.into().lift(lift_rows);
+        self.operator().forward_signs_into(x, w, thresholds, scratch, out)
     }
 
     /// Folds the bias, the scales of packed weights, an [`Affine`] behind the layer (batch
@@ -207,6 +298,17 @@ impl QFullyConnected {
             weight: weight.index_axis_move(Axis(2), 0),
             bias: gradients.bias,
         })
+    }
+
+    /// Room for the output of packed weights.
+    fn packed_output<T: Element>(
+        &self,
+        x: &Input<'_, T>,
+        w: &PackedWeights<T>,
+    ) -> Result<Array2<T>> {
+        self.operator().packed_geometry(x, w)?;
+        let [.., rows] = x.dims();
+        zeros_array(Ix2(rows, w.filters()), "output")
     }
 
     fn zeros<T: Element>(&self, x: &ArrayView2<'_, T>, filters: usize) -> Result<Array2<T>> {

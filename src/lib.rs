@@ -73,9 +73,11 @@
 //! shared among the threads of the current `rayon` pool.
 
 mod activation;
+mod activations;
 mod affine;
 mod backward;
 mod bit_lanes;
+mod bit_output;
 mod bit_tensor;
 mod blocks;
 mod code_lanes;
@@ -109,6 +111,7 @@ mod word_layout;
 mod word_tiles;
 
 pub use activation::QActivation;
+pub use activations::Activations;
 pub use affine::{Affine, BatchNorm};
 pub use backward::Gradients;
 pub use bit_tensor::BitTensor;

@@ -82,7 +82,8 @@ impl Numerator {
         }
     }
 
-    /// Whether everything that is computed with it fits into 32 bits, with what padding adds.
+    /// Whether everything that is computed with it fits into 32 bits, with what padding adds, and
+    /// thresholds no larger than numerators.
     pub(crate) fn fits_32_bits(&self, activation: Levels, weight: Levels, row_len: usize) -> bool {
         let largest = |levels: Levels| (1i64 << levels.bits()) - 1;
         let magnitude = |levels: Levels| {
@@ -91,7 +92,8 @@ impl Numerator {
         let (a, w) = (largest(activation), largest(weight));
         let sums = self.product.abs() * a * w + self.row.abs() * a + self.filter.abs() * w;
         let padding = 2 * activation.denominator().max(magnitude(activation)) * magnitude(weight);
-        let each = (sums + padding) as i128;
+        let threshold = 4 * self.denominator;
+        let each = i128::from(sums + padding + threshold);
         let all = each * row_len as i128 + i128::from(self.constant.abs());
         all <= i128::from(i32::MAX)
     }

@@ -1,13 +1,18 @@
 //! What QFullyConnected and QConvolution share: their options, and the checks at their door.
 
+use crate::activations::Input;
 use crate::backward::{Gradients, backward};
-use crate::forward::{Task, forward};
+use crate::bit_tensor::{BitTensor, sign_threshold};
+use crate::forward::{Numbers, Output, Task, forward};
 use crate::geometry::{Geometry, Window};
 use crate::options::{InputScaling, OutputForm, PadValue, ScaleGradient, Scaling};
 use crate::quantizer::check_same_shape;
 use crate::scratch::Scratch;
-use crate::{ActivationQuantizer, Element, Error, Operand, PackedWeights, Result, WeightQuantizer};
-use ndarray::{ArrayView1, ArrayView5, ArrayViewMut5, Ix5};
+use crate::{
+    ActivationQuantizer, Element, Error, Operand, PackedWeights, Result, SignThresholds,
+    WeightQuantizer,
+};
+use ndarray::{ArrayView5, Ix5};
 
 /// The options of an operator.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,12 +23,6 @@ pub(crate) struct Options {
     pub(crate) scale_gradient: ScaleGradient,
     pub(crate) input_scaling: InputScaling,
     pub(crate) form: OutputForm,
-}
-
-/// Operands of a forward beside its weights.
-pub(crate) struct Inputs<'a, T> {
-    pub(crate) x: ArrayView5<'a, T>,
-    pub(crate) bias: Option<ArrayView1<'a, T>>,
 }
 
 /// An operator as one call sees it: all spatial axes there, sizes not yet checked.
@@ -82,41 +81,90 @@ impl Operator<'_> {
     /// Forward from latent weights: packs them in the scratch, then goes the packed way.
     pub(crate) fn forward_into<T: Element>(
         &self,
-        inputs: Inputs<'_, T>,
+        x: ArrayView5<'_, T>,
         w: ArrayView5<'_, T>,
         scratch: &mut Scratch,
-        out: ArrayViewMut5<'_, T>,
+        numbers: Numbers<'_, T>,
     ) -> Result<()> {
-        let geometry = self.geometry(inputs.x.dim().into(), w.dim().into())?;
-        self.check(&geometry, &inputs, &out)?;
+        let geometry = self.geometry(x.dim().into(), w.dim().into())?;
+        self.check(&geometry, &numbers)?;
         let mut packed = std::mem::take(&mut T::floats(scratch).packed);
+        let (x, output) = (Input::Numbers(x), Output::Numbers(numbers));
         let result = self
             .pack_into(w, &mut packed)
-            .and_then(|()| self.compute(geometry, inputs, &packed, scratch, out));
+            .and_then(|()| forward(self.task(geometry), x, &packed, scratch, output));
         T::floats(scratch).packed = packed;
         result
     }
 
     pub(crate) fn forward_packed_into<T: Element>(
         &self,
-        inputs: Inputs<'_, T>,
+        x: Input<'_, T>,
         packed: &PackedWeights<T>,
         scratch: &mut Scratch,
-        out: ArrayViewMut5<'_, T>,
+        numbers: Numbers<'_, T>,
     ) -> Result<()> {
-        let geometry = self.packed_geometry(inputs.x.dim().into(), packed)?;
-        self.check(&geometry, &inputs, &out)?;
-        self.compute(geometry, inputs, packed, scratch, out)
+        let geometry = self.packed_geometry(&x, packed)?;
+        self.check(&geometry, &numbers)?;
+        forward(self.task(geometry), x, packed, scratch, Output::Numbers(numbers))
+    }
+
+    /// Forward to the signs of what comes behind the operator.
+    pub(crate) fn forward_signs_into<T: Element>(
+        &self,
+        x: Input<'_, T>,
+        packed: &PackedWeights<T>,
+        thresholds: &SignThresholds,
+        scratch: &mut Scratch,
+        out: &mut BitTensor,
+    ) -> Result<()> {
+        let geometry = self.packed_geometry(&x, packed)?;
+        self.check_options(&geometry)?;
+        self.check_foldable(packed)?;
+        let (expected, found) = ([geometry.filters], [thresholds.filters()]);
+        check_same_shape(Operand::Thresholds, &expected, &found)?;
+        // Written to only at the end: an error leaves it as it was.
+        let mut signs = std::mem::take(&mut scratch.signs);
+        let result = signs.reset(geometry.output_shape(), self.spatial_dims).and_then(|()| {
+            let output = Output::Signs { thresholds, out: signs.words_mut() };
+            forward(self.task(geometry), x, packed, scratch, output)
+        });
+        if result.is_ok() {
+            std::mem::swap(&mut signs, out);
+        }
+        scratch.signs = signs;
+        result
     }
 
     /// Checks packed weights against the operator, and sizes against each other.
     pub(crate) fn packed_geometry<T: Element>(
         &self,
-        x: [usize; 5],
+        x: &Input<'_, T>,
         packed: &PackedWeights<T>,
     ) -> Result<Geometry> {
         self.check_packed(packed)?;
-        self.geometry(x, packed.dims())
+        if let Input::Signs(signs) = x {
+            self.check_signs::<T>(signs)?;
+        }
+        self.geometry(x.dims(), packed.dims())
+    }
+
+    /// Checks that signs are what the operator would make of numbers.
+    fn check_signs<T: Element>(&self, signs: &BitTensor) -> Result<()> {
+        sign_threshold::<T>(&self.options.activation)?;
+        if self.options.input_scaling != InputScaling::None {
+            return Err(Error::Unsupported {
+                option: "input scaling",
+                expected: "none, as signs have lost their magnitudes",
+                found: format!("{:?}", self.options.input_scaling),
+            });
+        }
+        if signs.spatial_dims() != self.spatial_dims {
+            let expected = ["2", "3", "4", "5"][self.spatial_dims.min(3)];
+            let found = signs.shape().len();
+            return Err(Error::Dimensions { operand: Operand::Input, expected, found });
+        }
+        Ok(())
     }
 
     /// Checks packed weights against the operator.
@@ -138,17 +186,15 @@ impl Operator<'_> {
         Ok(())
     }
 
-    fn check<T: Element>(
-        &self,
-        geometry: &Geometry,
-        inputs: &Inputs<'_, T>,
-        out: &ArrayViewMut5<'_, T>,
-    ) -> Result<()> {
+    fn check<T: Element>(&self, geometry: &Geometry, numbers: &Numbers<'_, T>) -> Result<()> {
         self.check_options(geometry)?;
-        if let Some(bias) = &inputs.bias {
+        if let Some(bias) = &numbers.bias {
             check_same_shape(Operand::Bias, &[geometry.filters], bias.shape())?;
         }
-        self.check_output(Operand::Output, geometry, out.dim().into())
+        if let Some(residual) = &numbers.residual {
+            self.check_output(Operand::Residual, geometry, residual.dim().into())?;
+        }
+        self.check_output(Operand::Output, geometry, numbers.out.dim().into())
     }
 
     fn check_options(&self, geometry: &Geometry) -> Result<()> {
@@ -172,17 +218,6 @@ impl Operator<'_> {
             0 => vec![width, channels],
             dims => [&[images, channels], &shape[5 - dims..]].concat(),
         }
-    }
-
-    fn compute<T: Element>(
-        &self,
-        geometry: Geometry,
-        inputs: Inputs<'_, T>,
-        packed: &PackedWeights<T>,
-        scratch: &mut Scratch,
-        out: ArrayViewMut5<'_, T>,
-    ) -> Result<()> {
-        forward(self.task(geometry), inputs.x, packed, inputs.bias, scratch, out)
     }
 
     pub(crate) fn backward<T: Element>(

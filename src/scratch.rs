@@ -1,5 +1,6 @@
 //! The caller's workspace: it grows to what a call needs and is used again by the next.
 
+use crate::bit_tensor::BitTensor;
 use crate::padding::Padding;
 use crate::panels::Panels;
 use crate::{Error, PackedWeights, Result};
@@ -9,6 +10,8 @@ use crate::{Error, PackedWeights, Result};
 #[derive(Clone, Debug, Default)]
 pub struct Scratch {
     pub(crate) integers: Integers,
+    /// The output of signs, until it is known to be without error.
+    pub(crate) signs: BitTensor,
     pub(crate) f32: Floats<f32>,
     pub(crate) f64: Floats<f64>,
 }

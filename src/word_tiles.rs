@@ -27,7 +27,7 @@ const MIN_ROWS: usize = 8;
 const WORDS_PER_BLOCK: usize = 1 << 17;
 
 /// A forward whose operands are packed: only products and the epilogue are left to do.
-pub(crate) struct WordTiles<'a, F> {
+pub(crate) struct WordTiles<'a> {
     pub(crate) kernel: Kernel,
     pub(crate) geometry: &'a Geometry,
     pub(crate) layout: &'a WordLayout,
@@ -40,7 +40,6 @@ pub(crate) struct WordTiles<'a, F> {
     pub(crate) summed: Summed,
     /// The largest code of an activation.
     pub(crate) largest: u32,
-    pub(crate) finish: &'a F,
 }
 
 /// What becomes of the sums.
@@ -119,7 +118,8 @@ impl<O: Send> Divide for Buffers<'_, O> {
 
 /// The computation of a block.
 struct Compute<'a, 'b, 'c, F: Finish> {
-    tiles: &'a WordTiles<'a, F>,
+    tiles: &'a WordTiles<'a>,
+    finish: &'a F,
     block: Block<'b, F::Out>,
     shape: TileShape,
     buffers: Buffers<'c, F::Out>,
@@ -130,7 +130,7 @@ impl<F: Finish> Code for Compute<'_, '_, '_, F> {
 
     #[inline(always)]
     fn run(self) {
-        self.tiles.compute(self.block, self.shape, self.buffers);
+        self.tiles.compute(self.finish, self.block, self.shape, self.buffers);
     }
 }
 
@@ -141,9 +141,10 @@ struct TileShape {
     panels: usize,
 }
 
-impl<F: Finish> WordTiles<'_, F> {
-    pub(crate) fn run(
+impl WordTiles<'_> {
+    pub(crate) fn run<F: Finish>(
         &self,
+        finish: &F,
         buffers: &mut WordBuffers,
         outs: &mut Vec<F::Out>,
         out: ArrayViewMut5<'_, F::Out>,
@@ -165,7 +166,7 @@ impl<F: Finish> WordTiles<'_, F> {
             rows: shares(&mut buffers.rows, blocks, product(&[gathered, row_words], "windows")?)?,
             sums: shares(&mut buffers.sums, blocks, shape.rows * filters)?,
             wide: shares(&mut buffers.wide, blocks, shape.rows * wide)?,
-            outs: shares(outs, blocks, self.finish.buffer_len(shape.rows, filters))?,
+            outs: shares(outs, blocks, finish.buffer_len(shape.rows, filters))?,
         };
         let cut = Cut {
             geometry: self.geometry,
@@ -174,7 +175,7 @@ impl<F: Finish> WordTiles<'_, F> {
             positions_together: MIN_ROWS,
         };
         cut.for_each(Block::whole(out), blocks, buffers, &|block, buffers| {
-            self.kernel.vectorize(Compute { tiles: self, block, shape, buffers });
+            self.kernel.vectorize(Compute { tiles: self, finish, block, shape, buffers });
         });
         Ok(())
     }
@@ -190,10 +191,17 @@ impl<F: Finish> WordTiles<'_, F> {
 
     /// Computes a block on this thread.
     #[inline(always)]
-    fn compute(&self, block: Block<'_, F::Out>, shape: TileShape, buffers: Buffers<'_, F::Out>) {
+    fn compute<F: Finish>(
+        &self,
+        finish: &F,
+        block: Block<'_, F::Out>,
+        shape: TileShape,
+        buffers: Buffers<'_, F::Out>,
+    ) {
         let Block { mut out, first_image, first_filter, first_position } = block;
         let gathered = buffers.rows.take();
-        let mut sums = (buffers.sums.take(), buffers.wide.take(), buffers.outs.take());
+        let mut sums = (buffers.sums.take(), buffers.wide.take());
+        let outs = buffers.outs.take();
         let (_, elements, depth, height, width) = out.dim();
         let end_filter = (first_filter + elements * F::FILTERS).min(self.geometry.filters);
         let end_position = first_position + depth * height * width;
@@ -219,7 +227,8 @@ impl<F: Finish> WordTiles<'_, F> {
                     let end = (filters.end - first_filter).div_ceil(F::FILTERS);
                     let mut out = out.slice_mut(s![first..end, .., .., ..]);
                     let start = tile.position - first_position;
-                    self.tile(tile, panels, filters, &mut sums, &mut out, start);
+                    let sums = self.sum(&tile, panels, filters, &mut sums);
+                    finish.finish(&sums, outs, &mut out, start);
                 };
                 if self.layout.direct {
                     let words = self.image(image, group);
@@ -240,26 +249,24 @@ impl<F: Finish> WordTiles<'_, F> {
         }
     }
 
-    /// Computes the outputs of a tile and some filters of its group.
+    /// Sums the products of a tile with some filters of its group, which lie in these panels.
     #[inline(always)]
-    fn tile(
+    fn sum<'s>(
         &self,
-        tile: Tile<'_>,
+        tile: &Tile<'_>,
         panels: Range<usize>,
         filters: Range<usize>,
-        (sums, wide, outs): &mut (&mut [i32], &mut [i64], &mut [F::Out]),
-        out: &mut ArrayViewMut4<'_, F::Out>,
-        start: usize,
-    ) {
+        (sums, wide): &'s mut (&mut [i32], &mut [i64]),
+    ) -> Sums<'s> {
         let panel_len = self.panels.panel_words() * PANEL;
         let words = &self.panels.words()[panels.start * panel_len..panels.end * panel_len];
         match wide.is_empty() {
-            true => self.multiply(tile, words, self.offsets, sums),
-            false => self.multiply_long(tile, words, sums, wide),
+            true => self.multiply(*tile, words, self.offsets, sums),
+            false => self.multiply_long(*tile, words, sums, wide),
         }
-        let Tile { image, group, position, rows, .. } = tile;
+        let Tile { image, group, position, rows, .. } = *tile;
         let before = filters.start - panels.start * PANEL;
-        let sums = Sums {
+        Sums {
             sums: &sums[before..],
             wide: wide.get(before..).unwrap_or_default(),
             stride: panels.len() * PANEL,
@@ -268,8 +275,7 @@ impl<F: Finish> WordTiles<'_, F> {
             image,
             group,
             position,
-        };
-        self.finish.finish(&sums, outs, out, start);
+        }
     }
 
     /// A group's part of an image.

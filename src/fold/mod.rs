@@ -25,6 +25,7 @@
 
 use crate::bit_tensor::sign_threshold;
 use crate::epilogue::Epilogue;
+use crate::forward::too_wide;
 use crate::numerator::LONGEST_ROW;
 use crate::operator::Operator;
 use crate::options::{InputScaling, OutputForm};
@@ -135,7 +136,7 @@ impl Operator<'_> {
     ) -> Result<SignThresholds> {
         self.check_packed(w)?;
         let sign = sign_threshold(next)?;
-        let (activation, weight) = self.exact_levels(w)?;
+        let (activation, weight) = self.check_foldable(w)?;
         let filters = w.filters();
         if let Some(affine) = affine {
             check_same_shape(Operand::Scale, &[filters], &[affine.channels()])?;
@@ -157,13 +158,15 @@ impl Operator<'_> {
 
     /// The levels of both operands, if their products are exact integers and their scales those of
     /// a filter.
-    fn exact_levels<T: Element>(&self, w: &PackedWeights<T>) -> Result<(Levels, Levels)> {
-        let too_wide = |operand, bits| Error::BitWidth { operand, expected: "1 to 8", bits };
+    pub(crate) fn check_foldable<T: Element>(
+        &self,
+        w: &PackedWeights<T>,
+    ) -> Result<(Levels, Levels)> {
         let activation = &self.options.activation;
         let activation_levels = activation.levels().filter(Levels::fit_a_byte);
-        let activation_levels =
-            activation_levels.ok_or(too_wide(Operand::Input, activation.bits()))?;
-        let weight_levels = w.levels().ok_or(too_wide(Operand::Weight, w.quantizer().bits()))?;
+        let (Some(activation_levels), Some(weight_levels)) = (activation_levels, w.levels()) else {
+            return Err(too_wide(activation, w));
+        };
         if w.row_len() as u64 > LONGEST_ROW {
             return Err(Error::TooLarge { what: "kernel", elements: w.row_len() });
         }

@@ -23,7 +23,7 @@ fn thresholds_have_the_signs_of_floats<T: Number>(case: &Case, seed: u64) -> Tes
     let random = &mut Random(seed);
     let mut numbers = || (0..filters).map(|_| random.number()).collect::<Vec<T>>();
     let affine = Affine::new(numbers(), numbers()).expect("finite numbers");
-    let affine = (seed % 4 > 0).then_some(affine);
+    let affine = (!seed.is_multiple_of(4)).then_some(affine);
     let sign = ActivationQuantizer::sign();
     let folded = layer.fold(&packed, operands.bias(), affine.as_ref(), &sign);
     prop_assert!(operands.buffer_bits() == before, "fold wrote to an operand");

@@ -3,8 +3,8 @@
 use crate::number::Number;
 use ndarray::{ArrayD, ArrayView, ArrayView1, ArrayViewD, ArrayViewMut, ArrayViewMutD, Dimension};
 use ndarray_qnn::{
-    ActivationQuantizer, Affine, PackedWeights, QConvolution, QFullyConnected, Result, Scratch,
-    SignThresholds,
+    ActivationQuantizer, Affine, BitTensor, PackedWeights, QConvolution, QFullyConnected, Result,
+    Scratch, SignThresholds,
 };
 
 #[derive(Clone, Debug)]
@@ -97,6 +97,45 @@ impl Layer {
         out: ArrayViewMutD<'_, T>,
     ) -> Result<()> {
         each!(self, op => op.forward_packed_into(fixed(x), w, bias, scratch, fixed_mut(out)))
+    }
+
+    pub(crate) fn forward_packed_bits<T: Number>(
+        &self,
+        x: &BitTensor,
+        w: &PackedWeights<T>,
+        bias: Bias<'_, T>,
+    ) -> Result<ArrayD<T>> {
+        each!(self, op => Ok(op.forward_packed(x, w, bias)?.into_dyn()))
+    }
+
+    pub(crate) fn forward_residual<T: Number>(
+        &self,
+        x: ArrayViewD<'_, T>,
+        w: &PackedWeights<T>,
+        bias: Bias<'_, T>,
+        residual: ArrayViewD<'_, T>,
+    ) -> Result<ArrayD<T>> {
+        each!(self, op => Ok(op.forward_residual(fixed(x), w, bias, fixed(residual))?.into_dyn()))
+    }
+
+    pub(crate) fn forward_signs<T: Number>(
+        &self,
+        x: ArrayViewD<'_, T>,
+        w: &PackedWeights<T>,
+        thresholds: &SignThresholds,
+    ) -> Result<BitTensor> {
+        each!(self, op => op.forward_signs(fixed(x), w, thresholds))
+    }
+
+    pub(crate) fn forward_signs_of_bits_into<T: Number>(
+        &self,
+        x: &BitTensor,
+        w: &PackedWeights<T>,
+        thresholds: &SignThresholds,
+        scratch: &mut Scratch,
+        out: &mut BitTensor,
+    ) -> Result<()> {
+        each!(self, op => op.forward_signs_into(x, w, thresholds, scratch, out))
     }
 
     pub(crate) fn backward<T: Number>(

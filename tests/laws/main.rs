@@ -14,4 +14,5 @@ mod purity;
 mod quantizers;
 #[path = "../reference/mod.rs"]
 mod reference;
+mod signs;
 mod threads;
