@@ -4,8 +4,8 @@
 use allocation_counter::measure;
 use ndarray::{Array2, Array4};
 use ndarray_qnn::{
-    ActivationQuantizer, InputScaling, QConvolution, QFullyConnected, Result, Scaling, Scratch,
-    WeightQuantizer,
+    ActivationQuantizer, BitTensor, InputScaling, QConvolution, QFullyConnected, Result, Scaling,
+    Scratch, WeightQuantizer,
 };
 
 /// Quantizer pairs of the bit path and the byte path.
@@ -58,5 +58,27 @@ fn packed_forwards_allocate_nothing_after_the_first() {
             convolve();
             assert_eq!(measure(&mut convolve).count_total, 0, "conv {activation:?} {weight:?}");
         }
+    });
+}
+
+/// Channels that fill words, so that windows are read from padded images.
+#[test]
+fn layers_in_bits_allocate_nothing_after_the_first() {
+    on_this_thread(|| {
+        let sign = ActivationQuantizer::sign();
+        let conv = QConvolution::<2>::new(sign, WeightQuantizer::sign()).padding([1, 1]);
+        let w = Array4::from_shape_fn((40, 64, 3, 3), |(f, c, i, j)| (f * c + i * j) as f32 - 9.5);
+        let x = Array4::from_shape_fn((2, 64, 9, 9), |(n, c, i, j)| (n + c * i + j) as f32 - 20.0);
+        let packed = conv.pack(w.view()).expect("packed weights");
+        let thresholds = conv.fold(&packed, None, None, &sign).expect("thresholds");
+        let x = BitTensor::pack(&sign, x.view()).expect("signs");
+        let (mut scratch, mut y) = (Scratch::new(), BitTensor::default());
+        let mut convolve = || {
+            conv.forward_signs_into(&x, &packed, &thresholds, &mut scratch, &mut y)
+                .expect("an output");
+        };
+        convolve();
+        convolve(); // output and scratch change places
+        assert_eq!(measure(&mut convolve).count_total, 0);
     });
 }

@@ -7,6 +7,7 @@ mod numbers;
 mod packed;
 mod parameters;
 mod shapes;
+mod signs;
 mod sizes;
 
 use ndarray_qnn::{ActivationQuantizer, QConvolution, QFullyConnected, WeightQuantizer};

@@ -339,7 +339,9 @@ fn options() -> impl Strategy<Value = Options> {
 }
 
 fn dense_sizes() -> impl Strategy<Value = Sizes> {
-    (1usize..=5, 1usize..=140, 1usize..=9).prop_map(|(batch, features, filters)| Sizes {
+    // Around whole words of activations, panels of 16 filters, and rows that are computed together.
+    let filters = prop_oneof![1usize..=9, 15usize..=18, 31usize..=35];
+    (1usize..=9, 1usize..=140, filters).prop_map(|(batch, features, filters)| Sizes {
         spatial: 0,
         batch,
         group_channels: features,
@@ -352,27 +354,37 @@ fn dense_sizes() -> impl Strategy<Value = Sizes> {
 
 /// Convolutions whose kernel fits into the padded input.
 fn convolution_sizes() -> impl Strategy<Value = Sizes> {
-    let tensor = (1usize..=3, 1usize..=3, 1usize..=3, 1usize..=3, 1usize..=3);
+    // Few channels and filters, or about as many as go into words and panels.
+    let few = || 1usize..=3;
+    let whole = || select(vec![4usize, 8, 31, 32, 33, 64]);
+    let channels = prop_oneof![2 => few().boxed(), 1 => whole().boxed()];
+    let filters = prop_oneof![3 => few().boxed(), 1 => select(vec![16usize, 17, 33]).boxed()];
+    let tensor = (1usize..=3, 1usize..=3, 1usize..=3, channels, filters);
     let padding = uniform3((0usize..=2, 0usize..=2).prop_map(<[usize; 2]>::from));
     let kernel = uniform3(1usize..=3);
     let window = (kernel, uniform3(1usize..=3), uniform3(1usize..=2), padding);
-    (tensor, window, uniform3(0usize..=3)).prop_map(|(tensor, window, spare)| {
-        let (spatial, batch, groups, group_channels, group_filters) = tensor;
-        let (mut kernel, mut stride, mut dilation, mut padding) = window;
-        for axis in 0..3 - spatial {
-            (kernel[axis], stride[axis], dilation[axis], padding[axis]) = (1, 1, 1, [0; 2]);
-        }
-        if spatial == 3 {
-            kernel = kernel.map(|len| len.min(2)); // for the sake of time
-        }
-        let input = std::array::from_fn(|axis| {
-            let extent = dilation[axis] * (kernel[axis] - 1) + 1;
-            let spare = if axis < 3 - spatial { 0 } else { spare[axis] };
-            (extent + spare).saturating_sub(padding[axis].iter().sum()).max(1)
-        });
-        let window = Correlation { stride, dilation, padding, groups };
-        Sizes { spatial, batch, group_channels, group_filters, kernel, input, window }
-    })
+    (tensor, window, uniform3(prop_oneof![4 => 0usize..=3, 1 => 4usize..=6])).prop_map(
+        |(tensor, window, spare)| {
+            let (spatial, mut batch, mut groups, group_channels, group_filters) = tensor;
+            if group_channels * group_filters > 9 {
+                (batch, groups) = (batch.min(2), groups.min(2)); // for the sake of time
+            }
+            let (mut kernel, mut stride, mut dilation, mut padding) = window;
+            for axis in 0..3 - spatial {
+                (kernel[axis], stride[axis], dilation[axis], padding[axis]) = (1, 1, 1, [0; 2]);
+            }
+            if spatial == 3 {
+                kernel = kernel.map(|len| len.min(2)); // for the sake of time
+            }
+            let input = std::array::from_fn(|axis| {
+                let extent = dilation[axis] * (kernel[axis] - 1) + 1;
+                let spare = if axis < 3 - spatial { 0 } else { spare[axis] };
+                (extent + spare).saturating_sub(padding[axis].iter().sum()).max(1)
+            });
+            let window = Correlation { stride, dilation, padding, groups };
+            Sizes { spatial, batch, group_channels, group_filters, kernel, input, window }
+        },
+    )
 }
 
 pub(crate) fn cases() -> impl Strategy<Value = Case> {
