@@ -5,8 +5,8 @@
 //!
 //! ```text
 //! forward    w ──► quantize, pack ──┐
-//!            x ──► quantize ──► gather windows ──► multiply ──► epilogue ──► y
-//!                                  exact integers up to 8 x 8 bits    scale, K, offset, bias
+//!            x ──► quantize, pack ──► multiply ──► epilogue ──► y, or the bits of its signs
+//!                          exact integers up to 8 x 8 bits
 //!
 //! backward   dw ◄── STE ◄── dyᵀ Q(x)        dx ◄── STE ◄── dy Q(w)
 //! ```
@@ -21,9 +21,10 @@
 //!
 //! | operator | forward | also |
 //! | --- | --- | --- |
-//! | [`QFullyConnected`] | `Q(x) Q(w)ᵀ + b` | `forward_into`, `backward`, `pack`, `forward_packed(_into)` |
+//! | [`QFullyConnected`] | `Q(x) Q(w)ᵀ + b` | `forward_into`, `backward`, `pack`, `forward_packed(_into)`, `forward_residual(_into)`, `fold`, `forward_signs(_into)` |
 //! | [`QConvolution`] | 1, 2 or 3 spatial dimensions, any stride, padding, dilation and groups | the same |
 //! | [`QActivation`] | `Q(x)` | `forward_into`, `backward` |
+//! | [`MaxPool`] | the largest sign of each window | |
 //!
 //! An [`ActivationQuantizer`] and a [`WeightQuantizer`] say what `Q` is; [`Scaling`],
 //! [`InputScaling`], [`OutputForm`] and [`PadValue`] are the rest of the conventions in which
@@ -55,6 +56,13 @@
 //! # Ok::<(), ndarray_qnn::Error>(())
 //! ```
 //!
+//! # Layers that stay in bits
+//!
+//! Between two layers of signs no float is needed. [`QConvolution::fold`] turns what lies between
+//! their products (scales, bias, batch normalization, sign) into [`SignThresholds`], integers to
+//! compare with, once; [`QConvolution::forward_signs`] then writes a [`BitTensor`], which any
+//! forward from packed weights reads. The bits are exactly the signs of the float computation.
+//!
 //! # Numbers
 //!
 //! - Codes of up to 8 bits are multiplied and summed as integers, of which none can overflow; only
@@ -69,8 +77,8 @@
 //! # Speed
 //!
 //! Kernels are chosen at run time for the CPU ([`Isa`]); the environment variable `QNN_ISA`
-//! (`portable`, `avx2`, `neon`) or [`force_isa`] chooses others, for tests and measurements. Work is
-//! shared among the threads of the current `rayon` pool.
+//! (`portable`, `avx2`, `avxvnni`, `avx512`, `neon`, `dotprod`) or [`force_isa`] chooses others, for
+//! tests and measurements. Work is shared among the threads of the current `rayon` pool.
 
 mod activation;
 mod activations;

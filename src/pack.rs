@@ -8,8 +8,8 @@ use crate::views::{view5, zeros_array};
 use crate::{Element, Error, Operand, Result, WeightQuantizer};
 use ndarray::{ArrayD, ArrayView5, IxDyn};
 
-/// Weights of an operator, quantized once: one bit a weight at 1 bit, one byte a code at 2 to 8
-/// bits, quantized floats above that.
+/// Weights of an operator, quantized once: one bit a weight at 1 bit, two at 2, four at 3 and 4
+/// bits, a byte up to 8, quantized floats above that.
 ///
 /// Immutable, and independent of the latent weights they were made from. The operator that made
 /// them computes the same bits from them as from the latent weights; so does any other that
