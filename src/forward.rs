@@ -170,8 +170,7 @@ impl<'a, T: Element> Call<'a, '_, T> {
         if multiple != 0 && geometry.has_padding() && geometry.row_len() > 0 {
             let len = product(&[geometry.taps(), geometry.filters], "filter sums")?;
             let taps = take(&mut buffers.taps, len, "filter sums")?;
-            self.weights.sum_taps(weight, taps);
-            taps.iter_mut().for_each(|sum| *sum *= 2 * multiple);
+            self.weights.sum_taps(kernel, weight, 2 * multiple, taps);
             padding.add_taps(geometry, taps)?;
         }
         if numerator.fits_32_bits(activation, weight, geometry.row_len()) {

@@ -1,5 +1,6 @@
 //! Latent weights to codes: quantized once, kept at their width.
 
+use crate::kernel::Kernel;
 use crate::options::Scaling;
 use crate::panels::Panels;
 use crate::quantizer::{Levels, WeightCoder, filter_magnitudes, finite_scale, tensor_magnitude};
@@ -197,23 +198,14 @@ impl<T: Element> PackedWeights<T> {
         &self.scales
     }
 
-    /// Sums the integer weights (the numerators of their [`Levels`]) of each `[tap][filter]`.
-    pub(crate) fn sum_taps(&self, levels: Levels, sums: &mut [i64]) {
+    /// Sums the integer weights (the numerators of their [`Levels`]) of each `[tap][filter]`, times
+    /// a factor.
+    pub(crate) fn sum_taps(&self, kernel: Kernel, levels: Levels, factor: i64, sums: &mut [i64]) {
         let [filters, channels, ..] = self.shape;
-        sums.fill(0);
-        for filter in 0..filters {
-            let mut add = |tap: usize, codes: i64| sums[tap * filters + filter] += codes;
-            if self.panels.are_bits() {
-                let add = |tap, ones: u32| add(tap, ones.into());
-                self.panels.for_each_part(filter, channels, add);
-            } else {
-                let codes = self.panels.codes(filter).enumerate();
-                codes.for_each(|(i, code)| add(i / channels, code.into()));
-            }
-        }
+        self.panels.sum_parts(kernel, channels, filters, sums);
         // Σ (step code + offset) = step Σ code + offset channels
-        let offset = levels.offset() * channels as i64;
-        sums.iter_mut().for_each(|sum| *sum = levels.step() * *sum + offset);
+        let (step, offset) = (factor * levels.step(), factor * levels.offset() * channels as i64);
+        sums.iter_mut().for_each(|sum| *sum = step * *sum + offset);
     }
 
     /// The codes in panels of one byte a code, whatever their width.

@@ -7,42 +7,41 @@
 
 use crate::Result;
 use crate::geometry::Geometry;
-use crate::scratch::{product, take};
+use crate::scratch::{product, reserve, take};
 use std::ops::Range;
 
 /// The kind of every output position, and what it adds to each filter's sum.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Padding {
+    /// The kind of each output position, or nothing if there is but one.
+    kinds: Vec<u32>,
     /// The kind of each output index along each axis.
-    kinds: [Vec<u32>; 3],
+    axis_kinds: [Vec<u32>; 3],
     /// The taps of each kind along each axis that are not in the padding.
     inside: [Vec<Range<usize>>; 3],
-    /// How many kinds there are along each axis.
-    counts: [usize; 3],
     /// What each filter has added at any position.
     base: Vec<i64>,
     /// `[kind][filter]`.
     addends: Vec<i64>,
     /// The same, where nothing that is computed with them can overflow 32 bits.
     narrow: Vec<i32>,
-    corners: Vec<i64>,
 }
 
 impl Padding {
     /// All positions are of one kind, which adds `addends`.
     pub(crate) fn same(&mut self, addends: impl Iterator<Item = i64>) {
-        self.counts = [1; 3];
+        self.kinds.clear();
         self.narrow.clear();
         self.base.clear();
         self.base.extend(addends);
         self.addends.clone_from(&self.base);
     }
 
-    /// Adds to that what padded positions add: `taps`, of each `[tap][filter]`.
-    pub(crate) fn add_taps(&mut self, geometry: &Geometry, taps: &[i64]) -> Result<()> {
+    /// Adds to that what padded positions add: `taps`, of each `[tap][filter]`, which are summed up.
+    pub(crate) fn add_taps(&mut self, geometry: &Geometry, taps: &mut [i64]) -> Result<()> {
         let filters = geometry.filters;
         for axis in 0..3 {
-            let (kinds, inside) = (&mut self.kinds[axis], &mut self.inside[axis]);
+            let (kinds, inside) = (&mut self.axis_kinds[axis], &mut self.inside[axis]);
             kinds.clear();
             inside.clear();
             for at in 0..geometry.output[axis] {
@@ -53,19 +52,19 @@ impl Padding {
                 }
                 kinds.push(inside.len() as u32 - 1);
             }
-            self.counts[axis] = inside.len();
         }
-        self.sum_before_corners(geometry, taps)?;
+        self.number_kinds(geometry)?;
+        sum_to_corners(geometry, taps);
 
         let what = "filter sums";
-        let [depths, heights, widths] = self.counts;
+        let [depths, heights, widths] = self.inside.each_ref().map(Vec::len);
         let kinds = product(&[depths, heights, widths, filters], what)?;
         take(&mut self.addends, kinds, what)?;
         self.addends.truncate(kinds);
         let end = geometry.kernel;
         let corner = |at: [usize; 3]| {
-            let [_, height, width] = end.map(|len| len + 1);
-            &self.corners[((at[0] * height + at[1]) * width + at[2]) * filters..][..filters]
+            let [d, h, w] = at.map(|at| at - 1);
+            &taps[((d * end[1] + h) * end[2] + w) * filters..][..filters]
         };
         let mut kinds = self.addends.chunks_mut(filters);
         for d in &self.inside[0] {
@@ -83,7 +82,9 @@ impl Padding {
                         let at =
                             ends.map(|(taps, low)| if low > 0 { taps.start } else { taps.end });
                         let sign = if i.count_ones() % 2 == 0 { -1 } else { 1 };
-                        add(addends, at, sign);
+                        if !at.contains(&0) {
+                            add(addends, at, sign); // else there are no taps before it
+                        }
                     }
                 }
             }
@@ -91,27 +92,16 @@ impl Padding {
         Ok(())
     }
 
-    /// Sums the taps before each corner `[d][h][w]` of the kernel, of each filter.
-    fn sum_before_corners(&mut self, geometry: &Geometry, taps: &[i64]) -> Result<()> {
-        let filters = geometry.filters;
-        let [kernel_d, kernel_h, kernel_w] = geometry.kernel;
-        let [height, width] = [kernel_h + 1, kernel_w + 1];
-        let what = "filter sums";
-        let len = product(&[kernel_d + 1, height, width, filters], what)?;
-        let corners = take(&mut self.corners, len, what)?;
-        corners.fill(0);
-        let lengths = [kernel_d + 1, height, width];
-        let strides = [height * width, width, 1].map(|stride| stride * filters);
-        for (line, taps) in taps.chunks(kernel_w * filters).enumerate() {
-            let at = [line / kernel_h + 1, line % kernel_h + 1, 1];
-            let start: usize = (0..3).map(|axis| at[axis] * strides[axis]).sum();
-            corners[start..start + taps.len()].copy_from_slice(taps);
-        }
-        for (stride, length) in strides.into_iter().zip(lengths) {
-            for i in stride..len {
-                if i / stride % length > 0 {
-                    corners[i] += corners[i - stride];
-                }
+    /// Numbers the kind of each output position.
+    fn number_kinds(&mut self, geometry: &Geometry) -> Result<()> {
+        let [depths, heights, widths] = &self.axis_kinds;
+        let [_, height_kinds, width_kinds] = self.inside.each_ref().map(|kinds| kinds.len() as u32);
+        self.kinds.clear();
+        reserve(&mut self.kinds, geometry.positions(), "kinds of positions")?;
+        for depth in depths {
+            for height in heights {
+                let line = (depth * height_kinds + height) * width_kinds;
+                self.kinds.extend(widths.iter().map(|width| line + width));
             }
         }
         Ok(())
@@ -129,23 +119,32 @@ impl Padding {
     /// What is added to the sum of each filter at a position.
     #[inline(always)]
     pub(crate) fn wide(&self, geometry: &Geometry, position: usize) -> &[i64] {
-        &self.addends[self.kind(geometry, position) * geometry.filters..]
+        &self.addends[self.kind(position) * geometry.filters..]
     }
 
     /// The same in 32 bits.
     #[inline(always)]
     pub(crate) fn narrow(&self, geometry: &Geometry, position: usize) -> &[i32] {
-        &self.narrow[self.kind(geometry, position) * geometry.filters..]
+        &self.narrow[self.kind(position) * geometry.filters..]
     }
 
     #[inline(always)]
-    fn kind(&self, geometry: &Geometry, position: usize) -> usize {
-        if self.counts == [1; 3] {
-            return 0;
+    fn kind(&self, position: usize) -> usize {
+        self.kinds.get(position).map_or(0, |&kind| kind as usize)
+    }
+}
+
+/// Sums of each `[tap][filter]` become those of all taps up to it along every axis.
+fn sum_to_corners(geometry: &Geometry, taps: &mut [i64]) {
+    let mut stride = geometry.filters;
+    for length in geometry.kernel.into_iter().rev() {
+        for line in taps.chunks_exact_mut(length * stride) {
+            for start in (stride..line.len()).step_by(stride) {
+                let (before, after) = line.split_at_mut(start);
+                let before = &before[start - stride..];
+                after.iter_mut().zip(before).for_each(|(sum, before)| *sum += before);
+            }
         }
-        let [_, height, width] = geometry.output;
-        let at = [position / (height * width), position / width % height, position % width];
-        let [d, h, w] = [0, 1, 2].map(|axis| self.kinds[axis][at[axis]] as usize);
-        (d * self.counts[1] + h) * self.counts[2] + w
+        stride *= length;
     }
 }

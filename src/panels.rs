@@ -1,7 +1,7 @@
 //! Weight codes in memory: panels of filters, as the kernels want them.
 
 use crate::Result;
-use crate::kernel::{PANEL, Weights, Width};
+use crate::kernel::{Code, Kernel, PANEL, Weights, Width};
 use crate::scratch::{product, take};
 
 /// Rows of codes, one a filter, in panels that follow each other; the last is filled up with zeros.
@@ -155,22 +155,15 @@ impl Panels {
             .take(self.row_len)
     }
 
-    /// Calls `visit` with the number of each part of `len` weights of a filter of bits, and how
-    /// many of these are 1; more than once where a part lies in several words.
-    pub(crate) fn for_each_part(
-        &self,
-        filter: usize,
-        len: usize,
-        mut visit: impl FnMut(usize, u32),
-    ) {
-        for (i, word) in self.row(filter).enumerate() {
-            let (mut bit, end) = (32 * i, self.row_len.min(32 * (i + 1)));
-            while bit < end {
-                let part = bit / len;
-                let next = end.min((part + 1) * len);
-                let bits = word >> (bit - 32 * i) & u32::MAX >> (32 - (next - bit));
-                visit(part, bits.count_ones());
-                bit = next;
+    /// Sums the codes of each part of `len` weights: `sums` are `[part][filter]`.
+    pub(crate) fn sum_parts(&self, kernel: Kernel, len: usize, filters: usize, sums: &mut [i64]) {
+        if self.are_bits() {
+            return kernel.vectorize(CountParts { panels: self, len, filters, sums });
+        }
+        for filter in 0..filters {
+            let mut codes = self.codes(filter);
+            for sum in sums[filter..].iter_mut().step_by(filters) {
+                *sum = codes.by_ref().take(len).map(i64::from).sum();
             }
         }
     }
@@ -184,4 +177,66 @@ impl Panels {
             Held::Codes { width, .. } => width.extract(panel, i, filter),
         })
     }
+}
+
+/// Counts the ones of each part of `len` bits, of the filters of a panel at a time.
+struct CountParts<'a> {
+    panels: &'a Panels,
+    len: usize,
+    filters: usize,
+    /// `[part][filter]`.
+    sums: &'a mut [i64],
+}
+
+impl Code for CountParts<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Panels { ref words, row_len, .. } = *self.panels;
+        let panel_len = self.panels.panel_words() * PANEL;
+        for (i, panel) in words.chunks_exact(panel_len.max(1)).enumerate() {
+            let (words, _) = panel.as_chunks::<PANEL>();
+            let first = i * PANEL;
+            let end = self.filters.min(first + PANEL);
+            for (part, sums) in self.sums.chunks_exact_mut(self.filters).enumerate() {
+                let bits = part * self.len..row_len.min((part + 1) * self.len);
+                let parts = &words[bits.start / 32..bits.end.div_ceil(32)];
+                let counts = match self.len % 32 {
+                    0 => count_ones(parts, |_| u32::MAX),
+                    _ => count_ones(parts, |i| {
+                        let start = (bits.start / 32 + i) * 32;
+                        let below = bits.start.saturating_sub(start);
+                        let above = (start + 32).saturating_sub(bits.end);
+                        u32::MAX << below & u32::MAX >> above
+                    }),
+                };
+                let sums = sums[first..end].iter_mut();
+                sums.zip(counts).for_each(|(sum, count)| *sum = count.into());
+            }
+        }
+    }
+}
+
+/// How many of the bits of some words are set, in each filter of a panel, where the mask of each
+/// word has them too.
+#[inline(always)]
+fn count_ones(panel: &[[u32; PANEL]], mask: impl Fn(usize) -> u32) -> [u32; PANEL] {
+    /// Words until a byte might count too far.
+    const WORDS: usize = 31;
+    let mut counts = [0; PANEL];
+    for (chunk, words) in panel.chunks(WORDS).enumerate() {
+        let mut bytes = [0u8; 4 * PANEL];
+        for (i, words) in words.iter().enumerate() {
+            let mask = mask(chunk * WORDS + i);
+            let words = words.map(|word| (word & mask).to_ne_bytes());
+            let ones = bytes.iter_mut().zip(words.as_flattened());
+            ones.for_each(|(ones, bits)| *ones += bits.count_ones() as u8);
+        }
+        let (bytes, _) = bytes.as_chunks::<4>();
+        let totals = counts.iter_mut().zip(bytes);
+        totals
+            .for_each(|(count, bytes)| *count += bytes.iter().map(|&b| u32::from(b)).sum::<u32>());
+    }
+    counts
 }
