@@ -5,7 +5,7 @@
 use crate::Element;
 use crate::bit_tensor::BitTensor;
 use crate::geometry::Geometry;
-use crate::kernel::{Code, Kernel};
+use crate::kernel::Kernel;
 use crate::lanes::channels_are_closest;
 use crate::parallel::any_chunk;
 use crate::quantizer::Threshold;
@@ -19,8 +19,7 @@ const PART: usize = 1 << 15;
 /// NaN among its numbers, in which case the codes mean nothing.
 pub(crate) fn pack_input<T: Element>(
     kernel: Kernel,
-    geometry: &Geometry,
-    layout: &WordLayout,
+    groups: usize,
     x: &ArrayView5<'_, T>,
     threshold: Threshold<T>,
     words: &mut [u32],
@@ -28,16 +27,20 @@ pub(crate) fn pack_input<T: Element>(
     if words.is_empty() {
         return false;
     }
-    let pack = Pack { kernel, groups: geometry.groups(), layout, threshold };
+    let (_, channels, depth, height, width) = x.dim();
+    let group_words = (channels / groups).div_ceil(32);
+    let pixel_words = groups * group_words;
+    let pack = Pack { kernel, groups, group_words, pixel_words, threshold };
     // Parts are made along the first spatial axis of some length: its slices are consecutive.
-    let axis = (1..4).find(|axis| geometry.input[axis - 1] > 1).unwrap_or(3);
-    let slice_pixels: usize = geometry.input[axis..].iter().product();
-    let slices = (PART / (slice_pixels * geometry.channels)).max(1);
-    let image_words = geometry.pixels() * layout.pixel_words;
-    let part_words = slices * slice_pixels * layout.pixel_words;
+    let lengths = [depth, height, width];
+    let axis = (1..4).find(|axis| lengths[axis - 1] > 1).unwrap_or(3);
+    let slice_pixels: usize = lengths[axis..].iter().product();
+    let slices = (PART / (slice_pixels * channels)).max(1);
+    let image_words = depth * height * width * pixel_words;
+    let part_words = slices * slice_pixels * pixel_words;
     let parts = image_words.div_ceil(part_words);
     let part = |image: usize, part: usize, words: &mut [u32]| {
-        let range = part * slices..geometry.input[axis - 1].min((part + 1) * slices);
+        let range = part * slices..lengths[axis - 1].min((part + 1) * slices);
         let image = x.index_axis(Axis(0), image);
         pack.image(image.slice_axis(Axis(axis), range.into()), words)
     };
@@ -76,54 +79,64 @@ pub(crate) fn regroup(
 }
 
 /// How pixels are packed.
-struct Pack<'a, T> {
+struct Pack<T> {
     kernel: Kernel,
     groups: usize,
-    layout: &'a WordLayout,
+    /// Words of the channels of a group in a pixel.
+    group_words: usize,
+    /// Words of a pixel.
+    pixel_words: usize,
     threshold: Threshold<T>,
 }
 
-impl<T: Element> Pack<'_, T> {
-    fn image(&self, image: ArrayView4<'_, T>, words: &mut [u32]) -> bool {
-        match channels_are_closest(&image) {
-            true if image.strides()[0] == 1 => self.pixels(image, words),
-            false if image.index_axis(Axis(0), 0).as_slice().is_some() => self.planes(image, words),
-            _ => self.any(image, words),
-        }
+impl<T: Element> Pack<T> {
+    fn image(&self, mut image: ArrayView4<'_, T>, words: &mut [u32]) -> bool {
+        let packed = match channels_are_closest(&image) {
+            true if image.strides()[0] == 1 => self.pixels(&image, words),
+            true => None,
+            false => {
+                let _ = image.merge_axes(Axis(2), Axis(3)) && image.merge_axes(Axis(1), Axis(3));
+                let stride = image.strides()[3];
+                (stride == 1 || image.len_of(Axis(3)) == 1).then(|| self.planes(&image, words))
+            }
+        };
+        packed.unwrap_or_else(|| self.any(image, words))
     }
 
-    /// The channels of a pixel are a slice: pixel by pixel, or all at once where they fill words.
-    fn pixels(&self, image: ArrayView4<'_, T>, words: &mut [u32]) -> bool {
+    /// The channels of a pixel are a slice, and so are the pixels of a line.
+    fn pixels(&self, image: &ArrayView4<'_, T>, words: &mut [u32]) -> Option<bool> {
         let width = image.len_of(Axis(0)) / self.groups;
-        let pixels = image.permuted_axes([1, 2, 3, 0]);
-        if let Some(numbers) = pixels.to_slice().filter(|_| width.is_multiple_of(32)) {
-            return self.kernel.pack_row(numbers, self.threshold, words);
+        let pixels = image.view().permuted_axes([1, 2, 3, 0]);
+        if let Some(numbers) = pixels.to_slice() {
+            return Some(self.kernel.pack_rows(numbers, width, self.threshold, words));
         }
-        let mut words = words.chunks_exact_mut(self.layout.group_words);
+        let line_words = image.len_of(Axis(3)) * self.pixel_words;
+        let mut words = words.chunks_exact_mut(line_words);
         let mut nan = false;
-        for pixel in pixels.lanes(Axis(3)) {
-            let groups = pixel.to_slice().unwrap_or_default().chunks_exact(width);
-            for (channels, words) in groups.zip(&mut words) {
-                nan |= self.kernel.pack_row(channels, self.threshold, words);
+        for slice in pixels.outer_iter() {
+            for (line, words) in slice.outer_iter().zip(&mut words) {
+                nan |= self.kernel.pack_rows(line.to_slice()?, width, self.threshold, words);
             }
         }
-        nan
+        Some(nan)
     }
 
-    /// Each channel is a slice: plane by plane, as many channels at a time as go into a word.
-    fn planes(&self, image: ArrayView4<'_, T>, words: &mut [u32]) -> bool {
-        let width = image.len_of(Axis(0)) / self.groups;
+    /// The pixels of each line are a slice of each channel: plane by plane, or line by line, as
+    /// many channels at a time as go into a word.
+    fn planes(&self, image: &ArrayView4<'_, T>, words: &mut [u32]) -> bool {
+        let (channels, depth, height, width) = image.dim();
+        let group_channels = channels / self.groups;
+        let lines = words.chunks_exact_mut(width * self.pixel_words);
         let mut nan = false;
-        for group in 0..self.groups {
-            for first in (0..width).step_by(32) {
-                let word = group * self.layout.group_words + first / 32;
-                let channels = group * width + first..group * width + width.min(first + 32);
-                nan |= self.kernel.vectorize(PackPlanes {
-                    threshold: self.threshold,
-                    planes: image.slice(s![channels, .., .., ..]),
-                    words: &mut words[word..],
-                    step: self.layout.pixel_words,
-                });
+        for (i, words) in lines.take(depth * height).enumerate() {
+            let line = image.slice(s![.., i / height, i % height, ..]);
+            for group in 0..self.groups {
+                let group_words = &mut words[group * self.group_words..];
+                let line = line.slice(s![group * group_channels..(group + 1) * group_channels, ..]);
+                for (i, planes) in line.axis_chunks_iter(Axis(0), 32).enumerate() {
+                    let (words, step) = (&mut group_words[i..], self.pixel_words);
+                    nan |= self.kernel.pack_planes(planes, self.threshold, words, step);
+                }
             }
         }
         nan
@@ -136,53 +149,13 @@ impl<T: Element> Pack<'_, T> {
         words.fill(0);
         for (channel, plane) in image.outer_iter().enumerate() {
             let (group, channel) = (channel / width, channel % width);
-            let words = &mut words[group * self.layout.group_words + channel / 32..];
-            let words = words.iter_mut().step_by(self.layout.pixel_words);
+            let words = &mut words[group * self.group_words + channel / 32..];
+            let words = words.iter_mut().step_by(self.pixel_words);
             for (word, &x) in words.zip(&plane) {
                 *word |= self.threshold.code(x) << (channel % 32);
                 nan |= x.is_nan();
             }
         }
         nan
-    }
-}
-
-/// Packs up to 32 channels into one word of every pixel.
-struct PackPlanes<'a, T> {
-    threshold: Threshold<T>,
-    /// (channels, depth, height, width), each channel a slice.
-    planes: ArrayView4<'a, T>,
-    /// From the word of the first pixel on.
-    words: &'a mut [u32],
-    /// Words from one pixel to the next.
-    step: usize,
-}
-
-impl<T: Element> Code for PackPlanes<'_, T> {
-    /// Whether there is a NaN.
-    type Output = bool;
-
-    #[inline(always)]
-    fn run(self) -> bool {
-        /// Pixels at a time, so that their words stay in the first cache.
-        const BLOCK: usize = 256;
-        let pixels = self.planes.len() / self.planes.len_of(Axis(0));
-        let mut nans = [false; BLOCK];
-        for start in (0..pixels).step_by(BLOCK) {
-            let len = BLOCK.min(pixels - start);
-            let mut words = [0; BLOCK];
-            for (channel, plane) in self.planes.outer_iter().enumerate() {
-                let plane = &plane.to_slice().unwrap_or_default()[start..start + len];
-                for ((word, nan), &x) in words.iter_mut().zip(&mut nans).zip(plane) {
-                    *word |= self.threshold.code(x) << channel;
-                    *nan |= x.is_nan();
-                }
-            }
-            let to = self.words[start * self.step..].iter_mut().step_by(self.step);
-            for (to, &word) in to.zip(&words[..len]) {
-                *to = word;
-            }
-        }
-        nans.contains(&true)
     }
 }

@@ -1,12 +1,13 @@
 //! BitTensor: the signs of activations, one bit each, between layers that stay in bits.
 
+use crate::bit_lanes::pack_input;
 use crate::kernel::Kernel;
 use crate::parallel::each_chunk;
 use crate::quantizer::{Levels, Threshold};
 use crate::scratch::{product, take, zeros};
 use crate::views::{lift_any, zeros_array};
 use crate::{ActivationQuantizer, Element, Error, Operand, Result};
-use ndarray::{Array, ArrayView, ArrayView5, ArrayViewMut5, Axis, Dimension};
+use ndarray::{Array, ArrayView, ArrayViewMut5, Axis, Dimension};
 
 /// Signs of activations, one bit each: 1 for +1, 0 for -1.
 ///
@@ -60,7 +61,7 @@ impl BitTensor {
         let spatial_dims = x.ndim().saturating_sub(2);
         let x = lift_any(Operand::Input, x)?;
         let mut packed = Self::zeros(x.dim().into(), spatial_dims)?;
-        if pack_pixels(x, threshold, &mut packed.words) {
+        if pack_input(Kernel::current(), 1, &x, threshold, &mut packed.words) {
             return Err(Error::NaN { operand: Operand::Input });
         }
         Ok(packed)
@@ -251,30 +252,6 @@ fn word_count(dims: [usize; 5]) -> Result<usize> {
     product(&dims, WHAT)?; // what else is counted below is a part of this
     let [images, channels, d, h, w] = dims;
     product(&[images, d, h, w, channels.div_ceil(32)], WHAT)
-}
-
-/// Packs the channels of each pixel of `x` (N, C, D, H, W) from a new word on, the first lowest.
-/// `words` holds just these, and is 0. Returns whether there is a NaN.
-fn pack_pixels<T: Element>(
-    x: ArrayView5<'_, T>,
-    threshold: Threshold<T>,
-    words: &mut [u32],
-) -> bool {
-    let kernel = Kernel::current();
-    let words = words.chunks_exact_mut(x.len_of(Axis(1)).div_ceil(32).max(1));
-    let pixels = x.permuted_axes([0, 2, 3, 4, 1]);
-    let mut nan = false;
-    for (pixel, words) in pixels.lanes(Axis(4)).into_iter().zip(words) {
-        if let Some(channels) = pixel.to_slice() {
-            nan |= kernel.pack_row(channels, threshold, words);
-            continue;
-        }
-        for (channel, &x) in pixel.iter().enumerate() {
-            words[channel / 32] |= threshold.code(x) << (channel % 32);
-            nan |= x.is_nan();
-        }
-    }
-    nan
 }
 
 /// From `[pixel][word]` with a bit a channel to `[channel][pixel]` without gaps.

@@ -249,7 +249,7 @@ impl<'a, T: Element> Call<'a, '_, T> {
         };
         match activation.threshold().filter(|_| bits) {
             Some(threshold) => {
-                if pack_input(self.kernel, geometry, layout, x, threshold, words) {
+                if pack_input(self.kernel, geometry.groups(), x, threshold, words) {
                     return Err(Error::NaN { operand: Operand::Input });
                 }
             }

@@ -31,6 +31,14 @@ impl<T: Element> Threshold<T> {
         }
     }
 
+    /// The same of a number that is made of it.
+    pub(crate) fn map<U>(self, f: impl Fn(T) -> U) -> Threshold<U> {
+        match self {
+            Threshold::AtLeast(t) => Threshold::AtLeast(f(t)),
+            Threshold::Above(t) => Threshold::Above(f(t)),
+        }
+    }
+
     /// Whether that number itself still has the code 0.
     pub(crate) fn is_open(self) -> bool {
         matches!(self, Threshold::Above(_))
