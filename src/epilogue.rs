@@ -8,11 +8,12 @@
 
 use crate::Element;
 use crate::geometry::Geometry;
+use crate::kernel::Kernel;
 use crate::numerator::Numerator;
 use crate::options::OutputForm;
 use crate::padding::Padding;
 use crate::word_tiles::{Finish, Sums};
-use ndarray::{ArrayView5, ArrayViewMut1, ArrayViewMut4, s};
+use ndarray::{ArrayView5, ArrayViewMut1, ArrayViewMut2, ArrayViewMut4, Axis, s};
 use std::ops::{Add, Mul, Shr};
 
 /// What is done to a dot product on its way to the output.
@@ -82,6 +83,7 @@ impl<T: Element> Epilogue<'_, T> {
 
 /// Integer sums to floats.
 pub(crate) struct FloatOutput<'a, T> {
+    pub(crate) kernel: Kernel,
     pub(crate) geometry: &'a Geometry,
     pub(crate) numerator: Numerator,
     pub(crate) padding: &'a Padding,
@@ -184,7 +186,7 @@ impl<T: Element> Finish for FloatOutput<'_, T> {
         out: &mut ArrayViewMut4<'_, T>,
         start: usize,
     ) {
-        if !lie_in_planes(out) {
+        let Some(mut out) = positions(out, start, tile.rows) else {
             let (_, _, height, width) = out.dim();
             for i in 0..tile.rows {
                 let at = start + i;
@@ -192,43 +194,37 @@ impl<T: Element> Finish for FloatOutput<'_, T> {
                 self.finish_row(tile, i, out.slice_mut(at));
             }
             return;
+        };
+        if !are_planes(&out) {
+            let rows = out.axis_iter_mut(Axis(1)).enumerate();
+            return rows.for_each(|(i, out)| self.finish_row(tile, i, out));
         }
-        let filters = tile.filters.len();
-        for (i, out) in buffer.chunks_mut(filters).take(tile.rows).enumerate() {
-            self.finish_row(tile, i, out.into());
+        let rows = &mut buffer[..out.len()];
+        for (i, row) in rows.chunks_mut(tile.filters.len()).enumerate() {
+            self.finish_row(tile, i, row.into());
         }
-        write_planes(buffer, tile.rows, out, start);
+        self.kernel.transpose(rows, out);
     }
 }
 
-/// Whether each filter's outputs are a slice, and those of a position are not.
+/// The outputs of some consecutive positions, (filter, position), if they lie at one distance.
 #[inline(always)]
-pub(crate) fn lie_in_planes<T>(out: &ArrayViewMut4<'_, T>) -> bool {
-    let (filters, depth, height, width) = out.dim();
-    let strides = [(depth, height * width), (height, width), (width, 1)];
-    let contiguous = strides
-        .into_iter()
-        .zip(&out.strides()[1..])
-        .all(|((len, inner), &stride)| len <= 1 || stride == inner as isize);
-    contiguous && filters > 1 && out.strides()[0] != 1
-}
-
-/// Writes rows of outputs, computed side by side, to where each filter's lie apart.
-#[inline(always)]
-pub(crate) fn write_planes<T: Copy>(
-    rows: &[T],
-    count: usize,
-    out: &mut ArrayViewMut4<'_, T>,
+pub(crate) fn positions<'a, T>(
+    out: &'a mut ArrayViewMut4<'_, T>,
     start: usize,
-) {
-    let filters = out.dim().0;
-    for (filter, mut plane) in out.outer_iter_mut().enumerate() {
-        let Some(plane) = plane.as_slice_mut() else { continue };
-        let values = rows[filter..].iter().step_by(filters);
-        for (y, &value) in plane[start..start + count].iter_mut().zip(values) {
-            *y = value;
-        }
-    }
+    count: usize,
+) -> Option<ArrayViewMut2<'a, T>> {
+    let mut out = out.view_mut();
+    let merged = out.merge_axes(Axis(2), Axis(3)) && out.merge_axes(Axis(1), Axis(3));
+    merged.then(|| out.slice_move(s![.., 0, 0, start..start + count]))
+}
+
+/// Whether the outputs of each filter are a slice, and those of a position are not.
+#[inline(always)]
+pub(crate) fn are_planes<T>(out: &ArrayViewMut2<'_, T>) -> bool {
+    let (filters, positions) = out.dim();
+    let [between_filters, between_positions] = [0, 1].map(|axis| out.strides()[axis]);
+    filters > 1 && positions > 1 && between_positions == 1 && between_filters != 1
 }
 
 /// What numerators are held in.

@@ -3,15 +3,17 @@
 use crate::Element;
 use crate::Result;
 use crate::blocks::{Block, Cut, Divide, Shares};
-use crate::epilogue::{Epilogue, Place, lie_in_planes, write_planes};
+use crate::epilogue::{Epilogue, Place, are_planes, positions};
 use crate::geometry::Geometry;
 use crate::im2row::gather;
+use crate::kernel::Kernel;
 use crate::scratch::{product, take};
 use ndarray::linalg::general_mat_mul;
-use ndarray::{ArrayView2, ArrayViewMut2, ArrayViewMut4, ArrayViewMut5, s};
+use ndarray::{ArrayView2, ArrayViewMut2, ArrayViewMut4, ArrayViewMut5, Axis, s};
 
 /// A forward whose operands are quantized: only products and the epilogue are left to do.
 pub(crate) struct FloatTiles<'a, T> {
+    pub(crate) kernel: Kernel,
     pub(crate) geometry: &'a Geometry,
     /// Quantized activations, `[image][pixel][channel]`.
     pub(crate) lanes: &'a [T],
@@ -121,19 +123,25 @@ impl<T: Element> FloatTiles<'_, T> {
         let (filters, _, height, width) = out.dim();
         let place = |i| Place { row: place.row + i * self.geometry.groups(), ..place };
         let rows = dots.chunks(filters).enumerate();
-        if !lie_in_planes(out) {
+        let Some(mut out) = positions(out, start, rows.len()) else {
             for (i, dots) in rows {
                 let at = start + i;
                 let at = s![.., at / (height * width), at / width % height, at % width];
                 self.epilogue.finish_floats(place(i), dots, out.slice_mut(at));
             }
             return;
+        };
+        if !are_planes(&out) {
+            for ((i, dots), out) in rows.zip(out.axis_iter_mut(Axis(1))) {
+                self.epilogue.finish_floats(place(i), dots, out);
+            }
+            return;
         }
-        let count = dots.len() / filters;
+        let outs = &mut outs[..dots.len()];
         for ((i, dots), out) in rows.zip(outs.chunks_mut(filters)) {
             self.epilogue.finish_floats(place(i), dots, out.into());
         }
-        write_planes(outs, count, out, start);
+        self.kernel.transpose(outs, out);
     }
 
     /// The windows of consecutive positions of an image, from the first on.

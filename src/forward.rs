@@ -201,8 +201,15 @@ impl<'a, T: Element> Call<'a, '_, T> {
         };
         match output {
             Output::Numbers(Numbers { residual, out, .. }) => {
-                let finish =
-                    FloatOutput { geometry, numerator, padding, code_sums, epilogue, residual };
+                let finish = FloatOutput {
+                    kernel,
+                    geometry,
+                    numerator,
+                    padding,
+                    code_sums,
+                    epilogue,
+                    residual,
+                };
                 tiles.run(&finish, &mut buffers.tiles, &mut floats.outs, out)
             }
             Output::Signs { thresholds, out } => {
@@ -289,7 +296,7 @@ impl<'a, T: Element> Call<'a, '_, T> {
             }
         };
         let pad = T::of_integer(self.task.pad.as_integer());
-        let tiles = FloatTiles { geometry, lanes, weights, pad, epilogue };
+        let tiles = FloatTiles { kernel: self.kernel, geometry, lanes, weights, pad, epilogue };
         let tile_buffers = [&mut buffers.rows, &mut buffers.dots, &mut buffers.outs];
         tiles.run(tile_buffers, out.view_mut())?;
         if let Some(residual) = residual {

@@ -23,6 +23,7 @@ mod popcount;
 mod rows;
 #[cfg(test)]
 mod testing;
+mod transpose;
 
 pub(crate) use dot::{LONGEST, Weights, Width};
 pub use isa::{Isa, force_isa};
