@@ -55,7 +55,7 @@ impl Kernel {
         step: usize,
     ) -> bool {
         let (count, len) = planes.dim();
-        assert!(count <= 32 && (len <= 1 || planes.strides()[1] == 1));
+        assert!(count <= 32 && (count == 0 || len <= 1 || planes.strides()[1] == 1));
         let Some(others) = len.checked_sub(1) else { return false };
         let last = others.checked_mul(step);
         assert!(step > 0 && last.is_some_and(|last| last < words.len()));
