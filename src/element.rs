@@ -12,6 +12,9 @@ mod sealed {
     impl Sealed for f64 {}
 }
 
+/// Bits of the mantissa that every number type has.
+pub(crate) const MANTISSA: usize = 23;
+
 /// A floating-point type that the operators take: `f32` or `f64`. Sealed.
 pub trait Element:
     Float
@@ -38,6 +41,9 @@ pub trait Element:
     /// Exact.
     #[doc(hidden)]
     fn as_f64(self) -> f64;
+    /// With those of the first [`MANTISSA`] bits of the mantissa flipped that are set in `bits`.
+    #[doc(hidden)]
+    fn flip_mantissa(self, bits: u32) -> Self;
     /// The integer part; saturates, NaN gives 0.
     #[doc(hidden)]
     fn as_code(self) -> u32;
@@ -47,7 +53,7 @@ pub trait Element:
 }
 
 macro_rules! element {
-    ($float:ident) => {
+    ($float:ident, $bits:ident) => {
         impl Element for $float {
             fn of(value: f64) -> Self {
                 value as $float
@@ -62,6 +68,11 @@ macro_rules! element {
             fn as_f64(self) -> f64 {
                 self.into()
             }
+            #[inline(always)]
+            fn flip_mantissa(self, bits: u32) -> Self {
+                let moved = $bits::from(bits) << ($float::MANTISSA_DIGITS as usize - 1 - MANTISSA);
+                $float::from_bits(self.to_bits() ^ moved)
+            }
             fn as_code(self) -> u32 {
                 self as u32
             }
@@ -71,5 +82,5 @@ macro_rules! element {
         }
     };
 }
-element!(f32);
-element!(f64);
+element!(f32, u32);
+element!(f64, u64);

@@ -6,10 +6,12 @@ use crate::blocks::{Block, Cut, Divide, Shares};
 use crate::epilogue::{Epilogue, Place, are_planes, positions};
 use crate::geometry::Geometry;
 use crate::im2row::gather;
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, PANEL};
 use crate::scratch::{product, take};
+use crate::weight_only::{CodedWeights, MANY_ROWS};
 use ndarray::linalg::general_mat_mul;
 use ndarray::{ArrayView2, ArrayViewMut2, ArrayViewMut4, ArrayViewMut5, Axis, s};
+use std::ops::Range;
 
 /// A forward whose operands are quantized: only products and the epilogue are left to do.
 pub(crate) struct FloatTiles<'a, T> {
@@ -17,11 +19,17 @@ pub(crate) struct FloatTiles<'a, T> {
     pub(crate) geometry: &'a Geometry,
     /// Quantized activations, `[image][pixel][channel]`.
     pub(crate) lanes: &'a [T],
-    /// Quantized weights, `[filter][tap][channel]`.
-    pub(crate) weights: &'a [T],
+    pub(crate) weights: FloatWeights<'a, T>,
     /// What a padded position holds.
     pub(crate) pad: T,
     pub(crate) epilogue: Epilogue<'a, T>,
+}
+
+/// Quantized weights.
+pub(crate) enum FloatWeights<'a, T> {
+    /// `[filter][tap][channel]`.
+    Values(&'a [T]),
+    Codes(CodedWeights<'a, T>),
 }
 
 /// What one thread writes to while it computes a block.
@@ -73,11 +81,16 @@ impl<T: Element> FloatTiles<'_, T> {
             dots: shares(dots, [tile_rows, filters])?,
             outs: shares(outs, [tile_rows, filters])?,
         };
+        let (filters_together, positions_together) = match self.weights {
+            FloatWeights::Values(_) => (usize::MAX, 0),
+            // A thread that has a share of the rows would read all weights.
+            FloatWeights::Codes(_) => (2 * PANEL, MANY_ROWS),
+        };
         let cut = Cut {
             geometry: self.geometry,
             filters_per_element: 1,
-            filters_together: usize::MAX,
-            positions_together: 0,
+            filters_together,
+            positions_together,
         };
         cut.for_each(Block::whole(out), blocks, buffers, &|block, buffers| {
             self.compute(block, tile_rows, buffers);
@@ -86,28 +99,42 @@ impl<T: Element> FloatTiles<'_, T> {
     }
 
     fn compute(&self, block: Block<'_, T>, tile_rows: usize, buffers: Buffers<'_, T>) {
-        let Block { mut out, first_image, first_position, .. } = block;
+        let Block { mut out, first_image, first_filter, first_position } = block;
         let (rows, dots, outs) = (buffers.rows.take(), buffers.dots.take(), buffers.outs.take());
-        let (filters, row_len) = (self.geometry.group_filters(), self.geometry.row_len());
-        let (images, _, depth, height, width) = out.dim();
+        let (groups, row_len) = (self.geometry.groups(), self.geometry.row_len());
+        let (images, filters, depth, height, width) = out.dim();
+        // Blocks have all filters of all groups, or some of the only one.
+        let filters = filters / groups;
         let positions = depth * height * width;
         for (image, mut out) in (first_image..first_image + images).zip(out.outer_iter_mut()) {
-            for group in 0..self.geometry.groups() {
-                let first = group * filters;
-                let weights = matrix(filters, row_len, &self.weights[first * row_len..]);
-                let mut out = out.slice_mut(s![first..first + filters, .., .., ..]);
+            for group in 0..groups {
+                let mut out = out.slice_mut(s![group * filters..(group + 1) * filters, .., .., ..]);
+                let first = first_filter + group * filters;
                 for start in (0..positions).step_by(tile_rows) {
                     let count = tile_rows.min(positions - start);
                     let position = first_position + start;
-                    let rows = matrix(count, row_len, self.rows(image, group, position, rows));
-                    let mut products = matrix_mut(count, filters, dots);
-                    general_mat_mul(T::one(), &rows, &weights.t(), T::zero(), &mut products);
-                    let row =
-                        (image * self.geometry.positions() + position) * self.geometry.groups();
+                    let rows = &self.rows(image, group, position, rows)[..count * row_len];
+                    let dots = &mut dots[..count * filters];
+                    self.multiply(rows, first..first + filters, dots);
+                    let row = (image * self.geometry.positions() + position) * groups;
                     let place = Place { first_filter: first, row: row + group };
-                    self.finish(place, &dots[..count * filters], outs, &mut out, start);
+                    self.finish(place, dots, outs, &mut out, start);
                 }
             }
+        }
+    }
+
+    /// Writes the products of rows with some filters, `[row][filter]`.
+    fn multiply(&self, rows: &[T], filters: Range<usize>, dots: &mut [T]) {
+        match self.weights {
+            FloatWeights::Values(weights) => {
+                let (row_len, count) = (self.geometry.row_len(), dots.len() / filters.len());
+                let rows = matrix(count, row_len, rows);
+                let weights = matrix(filters.len(), row_len, &weights[filters.start * row_len..]);
+                let mut dots = matrix_mut(count, filters.len(), dots);
+                general_mat_mul(T::one(), &rows, &weights.t(), T::zero(), &mut dots);
+            }
+            FloatWeights::Codes(weights) => weights.multiply(rows, filters, dots),
         }
     }
 

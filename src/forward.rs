@@ -8,7 +8,7 @@ use crate::bit_tensor::sign_threshold;
 use crate::code_lanes::pack_codes;
 use crate::code_sums::code_sums;
 use crate::epilogue::{Epilogue, FloatOutput};
-use crate::float_tiles::FloatTiles;
+use crate::float_tiles::{FloatTiles, FloatWeights};
 use crate::geometry::Geometry;
 use crate::kernel::{Kernel, Offsets};
 use crate::lanes::quantize_lanes;
@@ -18,6 +18,7 @@ use crate::pack::Codes;
 use crate::panels::Panels;
 use crate::quantizer::{Levels, check_numbers};
 use crate::scratch::{Floats, Integers, Scratch, Side, product, take};
+use crate::weight_only::{CodedWeights, MANY_ROWS};
 use crate::word_layout::WordLayout;
 use crate::word_tiles::WordTiles;
 use crate::{ActivationQuantizer, Element, Error, Operand, PackedWeights, Result, SignThresholds};
@@ -108,7 +109,7 @@ impl<'a, T: Element> Call<'a, '_, T> {
     /// How to multiply integers, if all codes have 8 bits at most.
     fn exact(&self) -> Option<Exact<'a>> {
         let activation = self.task.activation.levels().filter(Levels::fit_a_byte)?;
-        let (weight, Codes::Panels(panels)) = (self.weights.levels()?, self.weights.codes()) else {
+        let Codes::Panels(panels, weight) = self.weights.codes() else {
             return None;
         };
         let short = self.task.geometry.row_len() < LONG_ROW;
@@ -287,12 +288,16 @@ impl<'a, T: Element> Call<'a, '_, T> {
             let coder = self.task.coder(magnitudes, sample);
             move |x| coder.value(x)
         });
+        let few = geometry.batch.saturating_mul(geometry.positions()) < MANY_ROWS;
         let weights = match self.weights.codes() {
-            Codes::Values(values) => values,
-            Codes::Panels(_) => {
+            Codes::Values(values) => FloatWeights::Values(values),
+            Codes::Panels(panels, levels) if few => {
+                FloatWeights::Codes(CodedWeights::new(self.kernel, panels, levels))
+            }
+            Codes::Panels(..) => {
                 let values = take(&mut buffers.weights, self.weights.len(), "quantized weights")?;
                 self.weights.expand_values(values);
-                values
+                FloatWeights::Values(values)
             }
         };
         let pad = T::of_integer(self.task.pad.as_integer());

@@ -115,6 +115,7 @@ mod quantizer;
 mod samples;
 mod scratch;
 mod views;
+mod weight_only;
 mod word_layout;
 mod word_tiles;
 

@@ -73,7 +73,7 @@ impl<T> Default for PackedWeights<T> {
 /// How the codes of packed weights lie in memory.
 pub(crate) enum Codes<'a, T> {
     /// Integer codes, in panels of filters as the kernels want them.
-    Panels(&'a Panels),
+    Panels(&'a Panels, Levels),
     /// Quantized numbers, without their filter's scale.
     Values(&'a [T]),
 }
@@ -151,7 +151,7 @@ impl<T: Element> PackedWeights<T> {
 
     pub(crate) fn codes(&self) -> Codes<'_, T> {
         match self.levels() {
-            Some(_) => Codes::Panels(&self.panels),
+            Some(levels) => Codes::Panels(&self.panels, levels),
             None => Codes::Values(&self.values),
         }
     }
@@ -267,7 +267,7 @@ impl<T: Element> PackedWeights<T> {
     /// of weight `64 j + i`, where weights run over the kernel, and over the channels at each
     /// kernel position; for a dense layer, over its inputs.
     pub fn words(&self, filter: usize) -> Option<Vec<u64>> {
-        let Codes::Panels(panels) = self.codes() else { return None };
+        let Codes::Panels(panels, _) = self.codes() else { return None };
         if filter >= self.filters() || !panels.are_bits() {
             return None;
         }

@@ -82,6 +82,19 @@ impl Panels {
         self.held == Held::Bits
     }
 
+    /// How narrow codes are held, if not as bits.
+    pub(crate) fn width(&self) -> Option<Width> {
+        match self.held {
+            Held::Bits => None,
+            Held::Codes { width, .. } => Some(width),
+        }
+    }
+
+    /// Codes of a filter.
+    pub(crate) fn row_len(&self) -> usize {
+        self.row_len
+    }
+
     /// What was subtracted from the codes.
     pub(crate) fn center(&self) -> u32 {
         match self.held {

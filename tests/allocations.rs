@@ -1,11 +1,12 @@
-//! The `_into` operators allocate nothing once their scratch has grown, up to 8 x 8 bits. (Above
-//! that the matrix product of `ndarray` has a buffer of its own.)
+//! The `_into` operators allocate nothing once their scratch has grown, up to 8 x 8 bits, and of
+//! few rows with weights of up to 8 bits. (Elsewhere the matrix product of `ndarray` has a buffer
+//! of its own.)
 
 use allocation_counter::measure;
 use ndarray::{Array2, Array4};
 use ndarray_qnn::{
-    ActivationQuantizer, BitTensor, InputScaling, QConvolution, QFullyConnected, Result, Scaling,
-    Scratch, WeightQuantizer,
+    ActivationQuantizer, BitTensor, FullPrecision, InputScaling, QConvolution, QFullyConnected,
+    Result, Scaling, Scratch, WeightQuantizer,
 };
 
 /// Quantizer pairs of the bit path and the byte path.
@@ -80,5 +81,27 @@ fn layers_in_bits_allocate_nothing_after_the_first() {
         convolve();
         convolve(); // output and scratch change places
         assert_eq!(measure(&mut convolve).count_total, 0);
+    });
+}
+
+#[test]
+fn few_rows_with_narrow_weights_allocate_nothing_after_the_first() {
+    on_this_thread(|| {
+        let activation = ActivationQuantizer::full_precision(FullPrecision::Relu);
+        for bits in [1, 2, 4, 8] {
+            let mut scratch = Scratch::new();
+            let weight = WeightQuantizer::uniform(bits).expect("a width");
+            let fc = QFullyConnected::new(activation, weight).scaling(Scaling::PerFilter);
+            let w = Array2::from_shape_fn((37, 300), |(f, i)| (f * i % 13) as f32 / 6.0 - 1.0);
+            let x = Array2::from_shape_fn((7, 300), |(n, i)| (n * i % 11) as f32 - 4.5);
+            let mut y = Array2::zeros((7, 37));
+            let packed = fc.pack(w.view()).expect("packed weights");
+            let mut forward = || {
+                fc.forward_packed_into(x.view(), &packed, None, &mut scratch, y.view_mut())
+                    .expect("an output");
+            };
+            forward();
+            assert_eq!(measure(&mut forward).count_total, 0, "{bits} bits");
+        }
     });
 }

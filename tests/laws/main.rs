@@ -16,3 +16,4 @@ mod quantizers;
 mod reference;
 mod signs;
 mod threads;
+mod weight_only;

@@ -4,8 +4,8 @@ use crate::layer::Layer;
 use crate::number::{Random, bits};
 use ndarray::{Array1, ArrayD};
 use ndarray_qnn::{
-    ActivationQuantizer, InputScaling, PadValue, QConvolution, QFullyConnected, Scaling,
-    WeightQuantizer,
+    ActivationQuantizer, FullPrecision, InputScaling, PadValue, QConvolution, QFullyConnected,
+    Scaling, WeightQuantizer,
 };
 use rayon::ThreadPoolBuilder;
 
@@ -132,4 +132,27 @@ fn wide_codes() {
     same_at_any_number_of_threads(&dense, &[131, 300], &[61, 300]);
     let conv = QConvolution::new(activation, weight).padding([1, 1]);
     same_at_any_number_of_threads(&Layer::Conv2(conv), &[11, 4, 17, 19], &[10, 4, 3, 3]);
+}
+
+/// Weights that are multiplied as they are packed: few rows are divided by filters.
+#[test]
+fn narrow_weights() {
+    let activation = ActivationQuantizer::full_precision(FullPrecision::Identity);
+    for bits in [1, 2, 4, 8] {
+        let weight = WeightQuantizer::uniform(bits).expect("a width");
+        let dense = Layer::Dense(QFullyConnected::new(activation, weight));
+        same_at_any_number_of_threads(&dense, &[1, 1100], &[1001, 1100]);
+        same_at_any_number_of_threads(&dense, &[7, 700], &[300, 700]);
+        let conv = QConvolution::new(activation, weight);
+        same_at_any_number_of_threads(
+            &Layer::Conv2(conv.clone()),
+            &[2, 64, 4, 4],
+            &[250, 64, 3, 3],
+        );
+        same_at_any_number_of_threads(
+            &Layer::Conv2(conv.groups(2)),
+            &[3, 80, 4, 4],
+            &[300, 40, 3, 3],
+        );
+    }
 }
