@@ -22,7 +22,8 @@ use ndarray::{Array2, ArrayView1, ArrayView2, ArrayViewMut2, Axis, Ix2};
 ///
 /// A pure function of views with any strides: nothing that is passed in changes. With codes of up
 /// to 8 bits on both sides the dot products are exact integers, by XNOR and popcount at 1 bit;
-/// wider ones are a floating-point matrix product of the quantized numbers.
+/// wider ones are a floating-point matrix product of the quantized numbers. With few rows, weights
+/// of up to 8 bits stay packed in it.
 ///
 /// ```
 /// use ndarray::array;

@@ -69,7 +69,9 @@
 //!   the epilogue rounds, where the integer becomes a float, is divided by the common denominator
 //!   of both operands (1 for signs), scaled and biased. The same bits come out at any number of
 //!   threads, in any memory layout, packed or not.
-//! - Wider codes, and operands that are not quantized, are multiplied as floats by `ndarray`.
+//! - Wider codes, and operands that are not quantized, are multiplied as floats by `ndarray`; but
+//!   weights of up to 8 bits, with few output positions, as they are packed. Both sum in an order
+//!   of their own, which depends on sizes alone.
 //! - A zero of either sign has the sign +1. A NaN is an [`Error`]; infinities are numbers, but no
 //!   scales.
 //! - Bad input gives a typed [`Error`], and no panic.
