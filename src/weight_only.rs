@@ -140,6 +140,8 @@ impl<T: Element> Product<'_, T> {
     }
 }
 
+// Sums stay in registers only where all loops over them have a fixed length.
+#[allow(clippy::needless_range_loop)]
 impl<T: Element> Decoder<T> {
     /// The products of rows with the filters of panels.
     #[inline(always)]
@@ -191,7 +193,6 @@ impl<T: Element> Decoder<T> {
 
     /// Adds the products of a word of each row and filter.
     #[inline(always)]
-    #[allow(clippy::needless_range_loop)] // loops over indices are those that get vectorized
     fn add<const BITS: usize, const CODES: usize, const ROWS: usize, const PANELS: usize>(
         self,
         rows: [&[T; CODES]; ROWS],
