@@ -24,14 +24,13 @@
 mod support;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group};
-use gemm::{Parallelism, gemm};
 use ndarray::{Array1, Array2};
 use ndarray_qnn::{
     ActivationQuantizer, Isa, PackedWeights, QFullyConnected, Scratch, WeightQuantizer,
 };
-use rayon::ThreadPool;
-use std::thread::available_parallelism;
-use support::{Contestant, READ, Table, Unit, read, roofline, wanted};
+use support::{
+    Contestant, READ, Table, Unit, float_gemm, numbers, pool, read, roofline, thread_table, wanted,
+};
 
 /// Rows, filters and length of the products. The fourth is a 3x3 convolution of 64 channels at
 /// 56x56, the last a dense layer on a single vector.
@@ -40,17 +39,6 @@ const SIZES: [(usize, usize, usize); 5] =
 
 /// Rows and length of the inputs to pack.
 const PACKED: [(usize, usize); 2] = [(1024, 1024), (4096, 4096)];
-
-/// Numbers of both signs.
-fn numbers(rows: usize, columns: usize, seed: u64) -> Array2<f32> {
-    let mut state = seed | 1;
-    Array2::from_shape_simple_fn((rows, columns), || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 40) as f32 / (1 << 23) as f32 - 1.0
-    })
-}
 
 /// Inputs and weights of a product.
 struct Product {
@@ -63,7 +51,7 @@ struct Product {
 impl Product {
     fn new((m, n, k): (usize, usize, usize)) -> Self {
         let layer = QFullyConnected::new(ActivationQuantizer::sign(), WeightQuantizer::sign());
-        let (x, w) = (numbers(m, k, 7), numbers(n, k, 8));
+        let (x, w) = (numbers((m, k), 7), numbers((n, k), 8));
         let packed = layer.pack(w.view()).expect("packed weights");
         Product { layer, x, w, packed }
     }
@@ -97,7 +85,9 @@ impl Product {
             self.contestant("ndarray", |Product { x, w, .. }, y| {
                 ndarray::linalg::general_mat_mul(1.0, x, &w.t(), 0.0, y);
             }),
-            self.contestant("gemm", |Product { x, w, .. }, y| float_gemm(x, w, y)),
+            self.contestant("gemm", |Product { x, w, .. }, y| {
+                float_gemm(x.view(), w.t(), y.view_mut());
+            }),
         ]
     }
 }
@@ -115,37 +105,6 @@ fn products(c: &mut Criterion) {
             group.bench_function(contestant.name, |b| b.iter(&mut contestant.run));
         }
         group.finish();
-    }
-}
-
-/// `y = x wᵀ` by the gemm crate, on one thread.
-#[allow(unsafe_code)]
-fn float_gemm(x: &Array2<f32>, w: &Array2<f32>, y: &mut Array2<f32>) {
-    let ((m, k), n) = (x.dim(), w.nrows());
-    assert!(w.ncols() == k && y.dim() == (m, n));
-    // SAFETY: all three are in standard layout, of the sizes that have just been checked.
-    unsafe {
-        gemm(
-            m,
-            n,
-            k,
-            y.as_mut_ptr(),
-            1,
-            n as isize,
-            false,
-            x.as_ptr(),
-            1,
-            k as isize,
-            w.as_ptr(),
-            k as isize,
-            1,
-            0.0,
-            1.0,
-            false,
-            false,
-            false,
-            Parallelism::None,
-        );
     }
 }
 
@@ -216,26 +175,10 @@ fn bandwidth(isa: &str) {
     println!("\n{table}");
 }
 
-fn pool(threads: usize) -> ThreadPool {
-    rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a thread pool")
-}
-
 fn threads() {
-    let cpus = available_parallelism().map_or(1, usize::from);
-    if cpus < 2 {
-        println!("\nNo table of two threads: the process may use one CPU only.");
-        return;
-    }
-    let mut table = Table::new(Unit::Mac, &["1 thread"], None);
     let size = (1024, 1024, 1024);
     let product = Product::new(size);
-    let pools = [("1 thread", pool(1)), ("2 threads", pool(2))];
-    let contestants = pools.iter().map(|(name, pool)| {
-        let mut run = product.qnn().run;
-        Contestant::new(name, product.macs(), move || pool.install(&mut run))
-    });
-    table.case(&name(size), contestants.collect());
-    println!("\n{table}");
+    thread_table([(name(size), [product.qnn(), product.qnn()])]);
 }
 
 criterion_group!(benches, products, packing);

@@ -23,7 +23,7 @@ pub(crate) fn read(isa: &str, bytes: usize) -> Contestant<'static> {
             Contestant::new(READ, bytes, move || unsafe { xor_avx512(&buffer) })
         }
         #[cfg(target_arch = "x86_64")]
-        "avx512" | "avx2" if is_x86_feature_detected!("avx2") => {
+        "avx512" | "avxvnni" | "avx2" if is_x86_feature_detected!("avx2") => {
             // SAFETY: the CPU has it.
             Contestant::new(READ, bytes, move || unsafe { xor_avx2(&buffer) })
         }

@@ -10,11 +10,17 @@
 
 mod bandwidth;
 mod clock;
+mod float_conv;
+mod floats;
 mod load;
 mod race;
 mod report;
 pub(crate) mod roofline;
+mod threads;
 
 pub(crate) use bandwidth::{READ, read};
+pub(crate) use float_conv::{ConvShape, FloatConv, FloatGradients, float_depthwise};
+pub(crate) use floats::{float_gemm, numbers};
 pub(crate) use race::Contestant;
 pub(crate) use report::{Table, Unit, wanted};
+pub(crate) use threads::{pool, thread_table};

@@ -39,9 +39,9 @@ const FACTORS: [u8; 2] = [3, 2];
 pub(crate) fn popcount(isa: &str) -> Contestant<'static> {
     let Loop { bytes, sum } = match isa {
         #[cfg(target_arch = "x86_64")]
-        "avx512" | "avx2" => x86_64::popcount(isa).unwrap_or(portable::POPCOUNT),
+        "avx512" | "avxvnni" | "avx2" => x86_64::popcount(isa).unwrap_or(portable::POPCOUNT),
         #[cfg(target_arch = "aarch64")]
-        "neon" => neon::POPCOUNT,
+        "neon" | "dotprod" => neon::POPCOUNT,
         _ => portable::POPCOUNT,
     };
     let bits = 8 * bytes * ROUNDS;
@@ -52,9 +52,11 @@ pub(crate) fn popcount(isa: &str) -> Contestant<'static> {
 pub(crate) fn byte_dot(isa: &str) -> Contestant<'static> {
     let found = match isa {
         #[cfg(target_arch = "x86_64")]
+        "avxvnni" => x86_64::byte_dot_avx_vnni().unwrap_or(portable::BYTE_DOT),
+        #[cfg(target_arch = "x86_64")]
         "avx512" | "avx2" => x86_64::byte_dot(isa).unwrap_or(portable::BYTE_DOT),
         #[cfg(target_arch = "aarch64")]
-        "neon" => neon::BYTE_DOT,
+        "neon" | "dotprod" => neon::BYTE_DOT,
         _ => portable::BYTE_DOT,
     };
     byte_loop(BYTE_DOT, found)
