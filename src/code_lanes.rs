@@ -2,68 +2,177 @@
 
 use crate::Element;
 use crate::geometry::Geometry;
+use crate::kernel::{Code, Kernel};
 use crate::lanes::channels_are_closest;
 use crate::parallel::any_chunk;
+use crate::quantizer::ActivationCoder;
 use crate::word_layout::WordLayout;
-use ndarray::{ArrayView4, ArrayView5, Axis};
+use ndarray::{ArrayView1, ArrayView4, ArrayView5, Axis};
+
+/// Numbers whose codes are computed together, by vectors.
+const RUN: usize = 128;
 
 /// Writes the code of every activation of `x` (N, C, D, H, W), whatever its strides, by the coder
 /// of its image.
-pub(crate) fn pack_codes<T: Element, Q: Fn(T) -> u32>(
+pub(crate) fn pack_codes<T: Element>(
+    kernel: Kernel,
     geometry: &Geometry,
     layout: &WordLayout,
     x: &ArrayView5<'_, T>,
     words: &mut [u32],
-    coder: impl Fn(usize) -> Q + Sync,
+    coder: impl Fn(usize) -> ActivationCoder<T> + Sync,
 ) {
     if words.is_empty() {
         return;
     }
     let image_words = words.len() / x.len_of(Axis(0));
-    any_chunk(words, image_words, |image, words| {
-        pack_image(geometry, layout, x.index_axis(Axis(0), image), words, &coder(image));
+    any_chunk(words, image_words, |i, words| {
+        let image = x.index_axis(Axis(0), i);
+        kernel.vectorize(PackImage { geometry, layout, image, words, coder: coder(i) });
         false
     });
 }
 
-fn pack_image<T: Element>(
-    geometry: &Geometry,
-    layout: &WordLayout,
-    image: ArrayView4<'_, T>,
-    words: &mut [u32],
-    code: &impl Fn(T) -> u32,
-) {
-    let width = geometry.group_channels();
-    if channels_are_closest(&image) {
-        let mut words = words.chunks_exact_mut(layout.group_words);
-        for pixel in image.permuted_axes([1, 2, 3, 0]).lanes(Axis(3)) {
-            for (channels, words) in pixel.axis_chunks_iter(Axis(0), width).zip(&mut words) {
-                match channels.to_slice() {
-                    Some(channels) => pack_channels(channels.iter(), words, code),
-                    None => pack_channels(channels.iter(), words, code),
-                }
-            }
-        }
-        return;
-    }
-    words.fill(0);
-    for (channel, plane) in image.outer_iter().enumerate() {
-        let (group, channel) = (channel / width, channel % width);
-        let words = &mut words[group * layout.group_words + channel / 4..];
-        for (word, &x) in words.iter_mut().step_by(layout.pixel_words).zip(&plane) {
-            *word |= code(x) << (channel % 4 * 8);
+struct PackImage<'a, T> {
+    geometry: &'a Geometry,
+    layout: &'a WordLayout,
+    /// (C, D, H, W).
+    image: ArrayView4<'a, T>,
+    words: &'a mut [u32],
+    coder: ActivationCoder<T>,
+}
+
+impl<T: Element> Code for PackImage<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        match channels_are_closest(&self.image) {
+            true => self.pack_pixels(),
+            false => self.pack_planes(),
         }
     }
 }
 
+impl<T: Element> PackImage<'_, T> {
+    /// Pixel by pixel.
+    #[inline(always)]
+    fn pack_pixels(self) {
+        let width = self.geometry.group_channels();
+        let mut groups = self.words.chunks_exact_mut(self.layout.group_words);
+        let mut numbers = [T::zero(); RUN];
+        for pixel in self.image.permuted_axes([1, 2, 3, 0]).lanes(Axis(3)) {
+            for (channels, words) in pixel.axis_chunks_iter(Axis(0), width).zip(&mut groups) {
+                let runs = channels.axis_chunks_iter(Axis(0), RUN);
+                for (run, words) in runs.zip(words.chunks_mut(RUN / 4)) {
+                    let mut codes = [0; RUN];
+                    self.coder.write_codes(side_by_side(run, &mut numbers), &mut codes);
+                    for (word, codes) in words.iter_mut().zip(codes.as_chunks().0) {
+                        *word = u32::from_le_bytes(*codes);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A few pixels of all channels at a time, four channels together.
+    #[inline(always)]
+    fn pack_planes(self) {
+        let WordLayout { group_words, pixel_words, .. } = *self.layout;
+        let width = self.geometry.group_channels();
+        let (channels, depth, height, line) = self.image.dim();
+        // One long line, if pixels lie so.
+        let flat = (channels, 1, 1, depth * height * line);
+        let image = self.image.into_shape_with_order(flat).unwrap_or(self.image);
+        let mut rest = self.words;
+        let mut numbers = [T::zero(); RUN];
+        for slice in image.axis_iter(Axis(1)) {
+            for line in slice.axis_iter(Axis(1)) {
+                for run in line.axis_chunks_iter(Axis(1), RUN) {
+                    let words;
+                    (words, rest) = rest.split_at_mut(run.ncols() * pixel_words);
+                    for (group, channels) in run.axis_chunks_iter(Axis(0), width).enumerate() {
+                        for (i, planes) in channels.axis_chunks_iter(Axis(0), 4).enumerate() {
+                            let mut codes = [[0; RUN]; 4];
+                            for (plane, codes) in planes.outer_iter().zip(&mut codes) {
+                                self.coder.write_codes(side_by_side(plane, &mut numbers), codes);
+                            }
+                            let words = words[group * group_words + i..].iter_mut();
+                            for (pixel, word) in words.step_by(pixel_words).enumerate() {
+                                *word = u32::from_le_bytes(codes.map(|codes| codes[pixel]));
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A run in consecutive memory: where it lies, or in `numbers`.
 #[inline(always)]
-fn pack_channels<'a, T: Element>(
-    channels: impl Iterator<Item = &'a T>,
-    words: &mut [u32],
-    code: &impl Fn(T) -> u32,
-) {
-    words.fill(0);
-    for (i, &x) in channels.enumerate() {
-        words[i / 4] |= code(x) << (i % 4 * 8);
+fn side_by_side<'a, T: Copy>(run: ArrayView1<'a, T>, numbers: &'a mut [T; RUN]) -> &'a [T] {
+    match run.to_slice() {
+        Some(run) => run,
+        None => {
+            let numbers = &mut numbers[..run.len()];
+            numbers.iter_mut().zip(run).for_each(|(number, &x)| *number = x);
+            numbers
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ActivationQuantizer;
+    use crate::geometry::Window;
+    use crate::kernel::Isa;
+    use ndarray::{Array5, s};
+
+    /// In all layouts, of more channels and longer lines than are coded together.
+    #[test]
+    fn every_code_lies_in_its_byte() {
+        let dims = [2, 2 * (RUN + 3), 2, 3, RUN + 2];
+        let x = Array5::from_shape_fn(dims, |(n, c, d, h, w)| {
+            ((n + 3 * c + 5 * d + 7 * h + 11 * w) % 256) as f32 / 255.0
+        });
+        // Every other number of a line of twice the length.
+        let mut wide = Array5::zeros([2, dims[1], 2, 3, 2 * dims[4]]);
+        wide.slice_mut(s![.., .., .., .., ..;2]).assign(&x);
+        let closest = x.view().permuted_axes([0, 2, 3, 4, 1]).as_standard_layout().into_owned();
+        let closest = closest.view().permuted_axes([0, 4, 1, 2, 3]);
+        let views = [x.view(), wide.slice(s![.., .., .., .., ..;2]), closest];
+        for groups in [1, 2, dims[1] / 2, dims[1]] {
+            for x in views {
+                for isa in Isa::ALL {
+                    Kernel::new(*isa).into_iter().for_each(|kernel| check(kernel, x, groups));
+                }
+            }
+        }
+    }
+
+    fn check(kernel: Kernel, x: ArrayView5<'_, f32>, groups: usize) {
+        let width = x.len_of(Axis(1)) / groups;
+        let window = Window { groups, ..Window::POINTWISE };
+        let geometry = Geometry::new(window, x.dim().into(), [groups, width, 1, 1, 1]);
+        let geometry = geometry.expect("sizes fit");
+        let layout = WordLayout::new(&geometry, 8);
+        // Of an earlier input.
+        let mut words = vec![u32::MAX; layout.input_len(&geometry).expect("a size")];
+        let coder = ActivationQuantizer::dorefa(8).expect("a width").coder(1.0);
+        pack_codes(kernel, &geometry, &layout, &x, &mut words, |_| coder);
+        let pixels = x.permuted_axes([0, 2, 3, 4, 1]);
+        let mut words = words.chunks(layout.group_words);
+        for pixel in pixels.lanes(Axis(4)) {
+            for channels in pixel.axis_chunks_iter(Axis(0), width) {
+                let bytes = words.next().expect("enough words");
+                let bytes: Vec<u8> = bytes.iter().flat_map(|word| word.to_le_bytes()).collect();
+                assert!(
+                    channels.iter().map(|x| (x * 255.0).round() as u8).eq(bytes[..width].to_vec())
+                );
+                assert!(bytes[width..].iter().all(|&byte| byte == 0));
+            }
+        }
     }
 }

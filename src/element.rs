@@ -47,13 +47,17 @@ pub trait Element:
     /// The integer part; saturates, NaN gives 0.
     #[doc(hidden)]
     fn as_code(self) -> u32;
+    /// A whole number from 0 to 255 as a byte. Vectors of these are converted at once, which a cast
+    /// that saturates would prevent.
+    #[doc(hidden)]
+    fn as_byte(self) -> u8;
     /// The buffers of this type in a scratch.
     #[doc(hidden)]
     fn floats(scratch: &mut Scratch) -> &mut Floats<Self>;
 }
 
 macro_rules! element {
-    ($float:ident, $bits:ident) => {
+    ($float:ident, $bits:ident, $magic:expr) => {
         impl Element for $float {
             fn of(value: f64) -> Self {
                 value as $float
@@ -76,11 +80,16 @@ macro_rules! element {
             fn as_code(self) -> u32 {
                 self as u32
             }
+            #[inline(always)]
+            fn as_byte(self) -> u8 {
+                // In this binade the last bit of a number counts ones.
+                (self + $magic).to_bits() as u8
+            }
             fn floats(scratch: &mut Scratch) -> &mut Floats<Self> {
                 &mut scratch.$float
             }
         }
     };
 }
-element!(f32, u32);
-element!(f64, u64);
+element!(f32, u32, 8_388_608.0);
+element!(f64, u64, 4_503_599_627_370_496.0);

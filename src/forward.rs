@@ -261,10 +261,11 @@ impl<'a, T: Element> Call<'a, '_, T> {
                     return Err(Error::NaN { operand: Operand::Input });
                 }
             }
-            None => pack_codes(geometry, layout, &self.task.samples(x), words, |sample| {
-                let coder = self.task.coder(magnitudes, sample);
-                move |x| coder.code(x)
-            }),
+            None => {
+                let coder = |sample| self.task.coder(magnitudes, sample);
+                let samples = self.task.samples(x);
+                pack_codes(self.kernel, geometry, layout, &samples, words, coder);
+            }
         }
         Ok(words)
     }

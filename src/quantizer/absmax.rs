@@ -18,7 +18,10 @@ pub(super) fn sample_magnitude<T: Element, D: Dimension>(
     index: usize,
     sample: &ArrayView<'_, T, D>,
 ) -> Result<T> {
-    let max = sample.fold(T::zero(), |max, x| max.max(x.abs()));
+    let max = match sample.as_slice_memory_order() {
+        Some(sample) => max_magnitude(sample),
+        None => sample.fold(T::zero(), |max, x| max.max(x.abs())),
+    };
     if !max.is_finite() {
         let value = max.as_f64();
         return Err(Error::NonFiniteScale { operand: Operand::Input, index, value });
@@ -26,10 +29,27 @@ pub(super) fn sample_magnitude<T: Element, D: Dimension>(
     Ok(max.max(T::of(LEAST_MAGNITUDE)))
 }
 
+/// `max|x|` of numbers that are no NaN, many at a time.
+fn max_magnitude<T: Element>(x: &[T]) -> T {
+    let larger = |a: T, b: T| if a > b { a } else { b };
+    let (chunks, rest) = x.as_chunks::<32>();
+    let mut max = [T::zero(); 32];
+    for chunk in chunks {
+        max.iter_mut().zip(chunk).for_each(|(max, x)| *max = larger(x.abs(), *max));
+    }
+    max.into_iter().chain(rest.iter().map(|x| x.abs())).fold(T::zero(), larger)
+}
+
 /// `round(x scale)` counted from `-n`. With `scale = n / max|x|` it needs no clip: roundings move
 /// the product off `n` by less than one half.
 pub(super) fn absmax_code<T: Element>(x: T, scale: T, bits: u32, rounding: Rounding) -> u32 {
-    (rounding.round(x * scale) + T::of_integer(max_signed(bits))).as_code()
+    absmax_number(x, scale, bits, rounding).as_code()
+}
+
+/// [`absmax_code`] as a number.
+#[inline(always)]
+pub(super) fn absmax_number<T: Element>(x: T, scale: T, bits: u32, rounding: Rounding) -> T {
+    rounding.round(x * scale) + T::of_integer(max_signed(bits))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Activation quantizers.
 
-use crate::quantizer::absmax::{absmax_code, max_signed, sample_magnitude};
-use crate::quantizer::dorefa::unit_code;
+use crate::quantizer::absmax::{absmax_code, absmax_number, max_signed, sample_magnitude};
+use crate::quantizer::dorefa::{unit_code, unit_number};
 use crate::quantizer::sign::{Threshold, heaviside_levels};
 use crate::quantizer::{
     FullPrecision, Levels, Rounding, Ste, check_bits, check_numbers, check_same_shape,
@@ -297,6 +297,31 @@ impl<T: Element> ActivationCoder<T> {
         }
     }
 
+    /// Writes the codes of numbers, which fit into a byte each: in loops without branches, for
+    /// vectors.
+    #[inline(always)]
+    pub(crate) fn write_codes(&self, x: &[T], codes: &mut [u8]) {
+        use Rounding::{HalfAwayFromZero as Away, HalfToEven as Even};
+        let scale = self.scale;
+        match (self.quantizer.family, self.quantizer.rounding) {
+            (Family::Sign, _) => write(x, codes, |x| Threshold::sign().code(x) as u8),
+            (Family::Heaviside, _) => write(x, codes, |x| Threshold::heaviside().code(x) as u8),
+            (Family::Unit { bits }, Away) => {
+                write(x, codes, |x| unit_number(x, bits, Away).as_byte());
+            }
+            (Family::Unit { bits }, Even) => {
+                write(x, codes, |x| unit_number(x, bits, Even).as_byte());
+            }
+            (Family::AbsMax { bits }, Away) => {
+                write(x, codes, |x| absmax_number(x, scale, bits, Away).as_byte());
+            }
+            (Family::AbsMax { bits }, Even) => {
+                write(x, codes, |x| absmax_number(x, scale, bits, Even).as_byte());
+            }
+            (Family::FullPrecision(_), _) => codes.fill(0),
+        }
+    }
+
     /// The number that `x` becomes before its sample's magnitude.
     #[inline]
     pub(crate) fn value(&self, x: T) -> T {
@@ -311,5 +336,49 @@ impl<T: Element> ActivationCoder<T> {
     #[inline]
     pub(crate) fn quantized(&self, x: T) -> T {
         self.value(x) * self.magnitude
+    }
+}
+
+#[inline(always)]
+fn write<T: Copy>(x: &[T], codes: &mut [u8], code: impl Fn(T) -> u8) {
+    codes.iter_mut().zip(x).for_each(|(byte, &x)| *byte = code(x));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_of_many_are_the_codes_of_each() {
+        let mut quantizers = vec![ActivationQuantizer::sign(), ActivationQuantizer::heaviside()];
+        quantizers.push(ActivationQuantizer::identity());
+        for bits in 1..=8 {
+            quantizers.extend(ActivationQuantizer::dorefa(bits));
+            quantizers.extend(ActivationQuantizer::absmax(bits));
+        }
+        // Every code, every tie between two codes, and their neighbours: of dorefa, then of absmax.
+        let unit = (-510..=1020).map(|i| i as f32 / 510.0);
+        let numbers = unit.chain((-254..=254).map(|i| i as f32 / 2.0));
+        let mut x: Vec<f32> = numbers.flat_map(|x| [x, x.next_up(), x.next_down()]).collect();
+        x.extend([-0.0, f32::MIN, f32::MAX]);
+        let wide: Vec<f64> = x.iter().map(|&x| x.into()).collect();
+        for rounding in [Rounding::HalfAwayFromZero, Rounding::HalfToEven] {
+            for quantizer in &quantizers {
+                check(quantizer.rounding(rounding), &x);
+                check(quantizer.rounding(rounding), &wide);
+            }
+        }
+    }
+
+    fn check<T: Element>(quantizer: ActivationQuantizer, x: &[T]) {
+        for magnitude in [T::of(127.0), T::of(f32::MAX.into())] {
+            let fits = |x: &T| !quantizer.scales_samples() || x.abs() <= magnitude;
+            let x: Vec<T> = x.iter().copied().filter(fits).collect();
+            let coder = quantizer.coder(magnitude);
+            let mut codes = vec![u8::MAX; x.len()];
+            coder.write_codes(&x, &mut codes);
+            let each = x.iter().map(|&x| coder.code(x));
+            assert!(codes.iter().map(|&code| u32::from(code)).eq(each), "{quantizer:?}");
+        }
     }
 }

@@ -22,10 +22,15 @@ pub enum DorefaGradient {
 
 /// `round(n clip(x, 0, 1))`, `n = 2^bits - 1`.
 pub(super) fn unit_code<T: Element>(x: T, bits: u32, rounding: Rounding) -> u32 {
-    let n = max_code(bits);
-    let unit = x.max(T::zero()).min(T::one());
     // In f32 `n` rounds up to 2^k above 24 bits; the code must not.
-    rounding.round(unit * T::of_integer(n)).as_code().min(n as u32)
+    unit_number(x, bits, rounding).as_code().min(max_code(bits) as u32)
+}
+
+/// [`unit_code`] as a number.
+#[inline(always)]
+pub(super) fn unit_number<T: Element>(x: T, bits: u32, rounding: Rounding) -> T {
+    let unit = x.max(T::zero()).min(T::one());
+    rounding.round(unit * T::of_integer(max_code(bits)))
 }
 
 /// `max|tanh w|` over the tensor, 0 if it is empty.

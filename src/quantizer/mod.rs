@@ -51,6 +51,7 @@ pub enum Rounding {
 }
 
 impl Rounding {
+    #[inline(always)]
     pub(crate) fn round<T: Element>(self, x: T) -> T {
         let away = x.round();
         match self {
