@@ -43,7 +43,7 @@ fn check_rows_and_planes<T: Element>(special: &[f64]) {
             std::iter::repeat_with(pick).map(T::of).take(width * len + 1).collect();
         let numbers = &numbers[1..]; // off alignment
         let nan = numbers.iter().any(|x| x.is_nan());
-        for threshold in [Threshold::AtLeast(T::of(0.5)), Threshold::Above(T::zero())] {
+        for threshold in [Threshold::AtLeast(T::zero()), Threshold::Above(T::of(0.5))] {
             for kernel in available() {
                 let row_words = width.div_ceil(32);
                 let mut words = vec![u32::MAX; len * row_words + 1];
