@@ -45,11 +45,11 @@ pub(crate) fn pack_input<T: Element>(
         pack.image(image.slice_axis(Axis(axis), range.into()), words)
     };
     if parts == 1 {
-        return any_chunk(words, image_words, |image, words| part(image, 0, words));
+        return any_chunk(words, image_words, 32, |image, words| part(image, 0, words));
     }
     let images = words.chunks_mut(image_words).enumerate();
-    let nans =
-        images.map(|(image, words)| any_chunk(words, part_words, |i, words| part(image, i, words)));
+    let nans = images
+        .map(|(image, words)| any_chunk(words, part_words, 32, |i, words| part(image, i, words)));
     nans.fold(false, |nan, other| nan | other)
 }
 

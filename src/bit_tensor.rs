@@ -227,7 +227,7 @@ impl BitTensor {
             flat.words.copy_from_slice(&self.words);
         } else if !flat.words.is_empty() {
             let image_words = pixels * self.pixel_words();
-            each_chunk(&mut flat.words, features.div_ceil(32), |image, row| {
+            each_chunk(&mut flat.words, features.div_ceil(32), 32, |image, row| {
                 let image = &self.words[image * image_words..][..image_words];
                 flatten_image(image, channels, row);
             });

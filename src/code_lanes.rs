@@ -26,7 +26,7 @@ pub(crate) fn pack_codes<T: Element>(
         return;
     }
     let image_words = words.len() / x.len_of(Axis(0));
-    any_chunk(words, image_words, |i, words| {
+    any_chunk(words, image_words, 4, |i, words| {
         let image = x.index_axis(Axis(0), i);
         kernel.vectorize(PackImage { geometry, layout, image, words, coder: coder(i) });
         false

@@ -7,6 +7,7 @@ use crate::epilogue::{Epilogue, Place, are_planes, positions};
 use crate::geometry::Geometry;
 use crate::im2row::gather;
 use crate::kernel::{Kernel, PANEL};
+use crate::parallel::blocks;
 use crate::scratch::{product, take};
 use crate::weight_only::{CodedWeights, MANY_ROWS};
 use ndarray::linalg::general_mat_mul;
@@ -66,7 +67,7 @@ impl<T: Element> FloatTiles<'_, T> {
         }
         let (row_len, filters) = (self.geometry.row_len(), self.geometry.group_filters());
         let work = out.len().saturating_mul(row_len.max(1));
-        let blocks = (work / PRODUCTS_PER_BLOCK).clamp(1, 2 * rayon::current_num_threads());
+        let blocks = blocks(work, PRODUCTS_PER_BLOCK);
 
         // The size of a tile is that of the problem alone: floats are summed in the same order
         // at any number of threads.

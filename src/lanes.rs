@@ -19,7 +19,7 @@ pub(crate) fn quantize_lanes<T: Element, L: Copy + Send, Q: Fn(T) -> L>(
         return;
     }
     let image_len = lanes.len() / images;
-    any_chunk(lanes, image_len, |image, lanes| {
+    any_chunk(lanes, image_len, 1, |image, lanes| {
         quantize_image(x.index_axis(Axis(0), image), lanes, &quantizer(image));
         false
     });

@@ -156,7 +156,7 @@ impl Line {
         if out.is_empty() {
             return;
         }
-        each_chunk(out, self.output * inner, |outer, out| {
+        each_chunk(out, self.output * inner, 32, |outer, out| {
             let words = &words[outer * self.input * inner..][..self.input * inner];
             for (at, out) in out.chunks_exact_mut(inner).enumerate() {
                 let begin = at * self.stride;

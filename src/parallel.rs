@@ -2,31 +2,43 @@
 
 use rayon::prelude::*;
 
-/// Elements below which waking a second thread costs more than quantizing them all on one.
-const ELEMENTS: usize = 1 << 16;
+/// Numbers below which waking a second thread costs more than quantizing them all on one.
+const NUMBERS: usize = 1 << 16;
 
-/// Calls `f` with each chunk of `len` elements and its number, on several threads if that pays.
-/// Returns whether any call returned true.
+/// Into how many blocks to divide `work`, none much smaller than `least`. On one thread it is not
+/// divided: handing even that to the pool takes time.
+pub(crate) fn blocks(work: usize, least: usize) -> usize {
+    match rayon::current_num_threads() {
+        1 => 1,
+        threads => (work / least).clamp(1, 2 * threads),
+    }
+}
+
+/// Calls `f` with each chunk of `len` elements, which hold so many numbers each, and its number, on
+/// several threads if that pays. Returns whether any call returned true.
 pub(crate) fn any_chunk<L: Send>(
     elements: &mut [L],
     len: usize,
+    numbers: usize,
     f: impl Fn(usize, &mut [L]) -> bool + Sync,
 ) -> bool {
     let or = |a, b| a | b;
-    if elements.len() <= len || elements.len() < ELEMENTS {
+    let work = elements.len().saturating_mul(numbers);
+    if elements.len() <= len || blocks(work, NUMBERS) == 1 {
         return elements.chunks_mut(len).enumerate().map(|(i, chunk)| f(i, chunk)).fold(false, or);
     }
     let chunks = elements.par_chunks_mut(len).enumerate();
     chunks.map(|(i, chunk)| f(i, chunk)).reduce(|| false, or)
 }
 
-/// Calls `f` with each chunk of `len` elements and its number, on several threads if that pays.
+/// The same where nothing is to be known of the calls.
 pub(crate) fn each_chunk<L: Send>(
     elements: &mut [L],
     len: usize,
+    numbers: usize,
     f: impl Fn(usize, &mut [L]) + Sync,
 ) {
-    any_chunk(elements, len, |i, chunk| {
+    any_chunk(elements, len, numbers, |i, chunk| {
         f(i, chunk);
         false
     });

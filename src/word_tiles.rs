@@ -8,6 +8,7 @@ use crate::geometry::Geometry;
 use crate::kernel::{Code, Kernel, LONGEST, Offsets, PANEL, Rows};
 use crate::numerator::Summed;
 use crate::panels::Panels;
+use crate::parallel::blocks;
 use crate::scratch::{WordBuffers, product, take};
 use crate::word_layout::WordLayout;
 use ndarray::{ArrayViewMut4, ArrayViewMut5, s};
@@ -157,7 +158,7 @@ impl WordTiles<'_> {
         }
         let row_words = self.layout.row_words;
         let work = out.len().saturating_mul(F::FILTERS).saturating_mul(row_words);
-        let blocks = (work / WORDS_PER_BLOCK).clamp(1, 2 * rayon::current_num_threads());
+        let blocks = blocks(work, WORDS_PER_BLOCK);
         let shape = self.tile_shape();
         let filters = shape.panels * PANEL;
         let gathered = if self.layout.direct { 0 } else { shape.rows };
