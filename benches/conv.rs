@@ -27,7 +27,8 @@ mod support;
 use criterion::{Criterion, Throughput, criterion_group};
 use ndarray::{Array4, ArrayView4};
 use ndarray_qnn::{
-    ActivationQuantizer, Isa, PackedWeights, PadValue, QConvolution, Scratch, WeightQuantizer,
+    ActivationQuantizer, Affine, BitTensor, Isa, PackedWeights, PadValue, QConvolution, Scratch,
+    WeightQuantizer,
 };
 use support::{
     Contestant, ConvShape, FloatConv, FloatGradients, Table, Unit, float_depthwise, numbers, pool,
@@ -141,6 +142,26 @@ impl Layer {
         })
     }
 
+    /// From bits to bits, what lies behind the layer folded into thresholds.
+    fn bits(&self) -> Contestant<'_> {
+        let operator = sign_operator(&self.shape, PadValue::MinusOne);
+        let sign = ActivationQuantizer::sign();
+        let x = BitTensor::pack(&sign, self.x.view()).expect("signs");
+        let affine = Affine::new(
+            numbers([self.shape.filters], 10).to_vec(),
+            numbers([self.shape.filters], 11).to_vec(),
+        )
+        .expect("finite numbers");
+        let thresholds =
+            operator.fold(&self.packed, None, Some(&affine), &sign).expect("thresholds");
+        let (mut y, mut scratch) = (BitTensor::default(), Scratch::new());
+        Contestant::new("qnn bits to bits", self.macs(), move || {
+            operator
+                .forward_signs_into(&x, &self.packed, &thresholds, &mut scratch, &mut y)
+                .expect("signs");
+        })
+    }
+
     /// The convolution of f32.
     fn float_forward(&self) -> FloatForward<'_> {
         if self.shape.groups == 1 {
@@ -164,6 +185,7 @@ impl Layer {
             self.qnn("qnn NHWC pads 0", Memory::Nhwc, PadValue::Zero),
             self.qnn("qnn NCHW pads -1", Memory::Nchw, PadValue::MinusOne),
             self.qnn("qnn NCHW pads 0", Memory::Nchw, PadValue::Zero),
+            self.bits(),
             self.float(),
         ]
     }

@@ -5,8 +5,8 @@
 //! cargo bench --bench gemm -- threads
 //! ```
 //!
-//! `qnn` packs its activations in every call, and multiplies them with packed weights; `packing`
-//! is that part of it. `ndarray` is the product of `ndarray` (matrixmultiply), `gemm` that of the
+//! `qnn packed` multiplies a `BitTensor` with packed weights, `qnn` packs its activations in every
+//! call; `packing` is that part of it. `ndarray` is the product of `ndarray` (matrixmultiply), `gemm` that of the
 //! crate of this name. The throughput is 2 M N K per unit of time. `QNN_ISA` chooses the kernels.
 //!
 //! After Criterion's benchmarks come tables, in which the contestants of a case take turns and are
@@ -26,7 +26,7 @@ mod support;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group};
 use ndarray::{Array1, Array2};
 use ndarray_qnn::{
-    ActivationQuantizer, Isa, PackedWeights, QFullyConnected, Scratch, WeightQuantizer,
+    ActivationQuantizer, BitTensor, Isa, PackedWeights, QFullyConnected, Scratch, WeightQuantizer,
 };
 use support::{
     Contestant, READ, Table, Unit, float_gemm, numbers, pool, read, roofline, thread_table, wanted,
@@ -79,8 +79,20 @@ impl Product {
         })
     }
 
+    /// From activations that are packed already.
+    fn qnn_packed(&self) -> Contestant<'_> {
+        let mut scratch = Scratch::new();
+        let x = BitTensor::pack(self.layer.activation(), self.x.view()).expect("signs");
+        self.contestant("qnn packed", move |Product { layer, packed, .. }, y| {
+            layer
+                .forward_packed_into(&x, packed, None, &mut scratch, y.view_mut())
+                .expect("an output");
+        })
+    }
+
     fn contestants(&self) -> Vec<Contestant<'_>> {
         vec![
+            self.qnn_packed(),
             self.qnn(),
             self.contestant("ndarray", |Product { x, w, .. }, y| {
                 ndarray::linalg::general_mat_mul(1.0, x, &w.t(), 0.0, y);
