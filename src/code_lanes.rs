@@ -7,10 +7,13 @@ use crate::lanes::channels_are_closest;
 use crate::parallel::any_chunk;
 use crate::quantizer::ActivationCoder;
 use crate::word_layout::WordLayout;
-use ndarray::{ArrayView1, ArrayView4, ArrayView5, Axis};
+use ndarray::{ArrayView1, ArrayView2, ArrayView4, ArrayView5, Axis};
 
 /// Numbers whose codes are computed together, by vectors.
 const RUN: usize = 128;
+
+/// Codes that fill a word of each bit plane.
+const CODES: usize = 32;
 
 /// Writes the code of every activation of `x` (N, C, D, H, W), whatever its strides, by the coder
 /// of its image.
@@ -46,10 +49,11 @@ impl<T: Element> Code for PackImage<'_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn run(self) {
+    fn run(mut self) {
+        let words = std::mem::take(&mut self.words);
         match channels_are_closest(&self.image) {
-            true => self.pack_pixels(),
-            false => self.pack_planes(),
+            true => self.pack_pixels(words),
+            false => self.pack_planes(words),
         }
     }
 }
@@ -57,18 +61,25 @@ impl<T: Element> Code for PackImage<'_, T> {
 impl<T: Element> PackImage<'_, T> {
     /// Pixel by pixel.
     #[inline(always)]
-    fn pack_pixels(self) {
+    fn pack_pixels(&self, words: &mut [u32]) {
         let width = self.geometry.group_channels();
-        let mut groups = self.words.chunks_exact_mut(self.layout.group_words);
+        let mut groups = words.chunks_exact_mut(self.layout.group_words);
         let mut numbers = [T::zero(); RUN];
         for pixel in self.image.permuted_axes([1, 2, 3, 0]).lanes(Axis(3)) {
             for (channels, words) in pixel.axis_chunks_iter(Axis(0), width).zip(&mut groups) {
-                let runs = channels.axis_chunks_iter(Axis(0), RUN);
-                for (run, words) in runs.zip(words.chunks_mut(RUN / 4)) {
+                for (i, run) in channels.axis_chunks_iter(Axis(0), RUN).enumerate() {
                     let mut codes = [0; RUN];
                     self.coder.write_codes(side_by_side(run, &mut numbers), &mut codes);
-                    for (word, codes) in words.iter_mut().zip(codes.as_chunks().0) {
-                        *word = u32::from_le_bytes(*codes);
+                    let (bytes, first) = (codes.as_chunks().0, i * RUN);
+                    if self.layout.code_bits == 8 {
+                        for (word, codes) in words[first / 4..].iter_mut().zip(bytes) {
+                            *word = u32::from_le_bytes(*codes);
+                        }
+                        continue;
+                    }
+                    let codes = codes.as_chunks().0[..run.len().div_ceil(CODES)].iter();
+                    for (word, codes) in codes.enumerate() {
+                        self.write_planes(codes, &mut words[first / CODES + word..]);
                     }
                 }
             }
@@ -77,14 +88,14 @@ impl<T: Element> PackImage<'_, T> {
 
     /// A few pixels of all channels at a time, four channels together.
     #[inline(always)]
-    fn pack_planes(self) {
+    fn pack_planes(&self, words: &mut [u32]) {
         let WordLayout { group_words, pixel_words, .. } = *self.layout;
         let width = self.geometry.group_channels();
         let (channels, depth, height, line) = self.image.dim();
         // One long line, if pixels lie so.
         let flat = (channels, 1, 1, depth * height * line);
         let image = self.image.into_shape_with_order(flat).unwrap_or(self.image);
-        let mut rest = self.words;
+        let mut rest = words;
         let mut numbers = [T::zero(); RUN];
         for slice in image.axis_iter(Axis(1)) {
             for line in slice.axis_iter(Axis(1)) {
@@ -92,12 +103,17 @@ impl<T: Element> PackImage<'_, T> {
                     let words;
                     (words, rest) = rest.split_at_mut(run.ncols() * pixel_words);
                     for (group, channels) in run.axis_chunks_iter(Axis(0), width).enumerate() {
+                        let words = &mut words[group * group_words..];
+                        if self.layout.code_bits == 1 {
+                            self.pack_channels(channels, words);
+                            continue;
+                        }
                         for (i, planes) in channels.axis_chunks_iter(Axis(0), 4).enumerate() {
                             let mut codes = [[0; RUN]; 4];
                             for (plane, codes) in planes.outer_iter().zip(&mut codes) {
                                 self.coder.write_codes(side_by_side(plane, &mut numbers), codes);
                             }
-                            let words = words[group * group_words + i..].iter_mut();
+                            let words = words[i..].iter_mut();
                             for (pixel, word) in words.step_by(pixel_words).enumerate() {
                                 *word = u32::from_le_bytes(codes.map(|codes| codes[pixel]));
                             }
@@ -107,6 +123,41 @@ impl<T: Element> PackImage<'_, T> {
             }
         }
     }
+
+    /// Packs a group's channels of a run of pixels into bit planes, a word of each at a time.
+    #[inline(always)]
+    fn pack_channels(&self, channels: ArrayView2<'_, T>, words: &mut [u32]) {
+        let mut numbers = [T::zero(); RUN];
+        for (i, planes) in channels.axis_chunks_iter(Axis(0), CODES).enumerate() {
+            let mut codes = [[0; RUN]; CODES];
+            for (plane, codes) in planes.outer_iter().zip(&mut codes) {
+                self.coder.write_codes(side_by_side(plane, &mut numbers), codes);
+            }
+            let pixels = words.chunks_mut(self.layout.pixel_words);
+            for (pixel, words) in pixels.enumerate().take(channels.ncols()) {
+                let codes = std::array::from_fn(|channel| codes[channel][pixel]);
+                self.write_planes(&codes, &mut words[i..]);
+            }
+        }
+    }
+
+    /// Writes codes that fill a word of each bit plane.
+    #[inline(always)]
+    fn write_planes(&self, codes: &[u8; CODES], words: &mut [u32]) {
+        let planes = words.iter_mut().step_by(self.layout.plane_words).take(self.layout.planes);
+        planes.enumerate().for_each(|(plane, word)| *word = bits(codes, plane));
+    }
+}
+
+/// A bit of each code, the first lowest.
+#[inline(always)]
+fn bits(codes: &[u8; CODES], bit: usize) -> u32 {
+    let eights = codes.as_chunks::<8>().0.iter().rev();
+    eights.fold(0, |word, eight| {
+        let ones = u64::from_le_bytes(*eight) >> bit & 0x0101_0101_0101_0101;
+        // The factor moves bit 8 i to bit 56 + i, and no two others to the same place.
+        word << 8 | (ones.wrapping_mul(0x0102_0408_1020_4080) >> 56) as u32
+    })
 }
 
 /// A run in consecutive memory: where it lies, or in `numbers`.
@@ -126,6 +177,7 @@ fn side_by_side<'a, T: Copy>(run: ArrayView1<'a, T>, numbers: &'a mut [T; RUN]) 
 mod tests {
     use super::*;
     use crate::ActivationQuantizer;
+    use crate::form::Form;
     use crate::geometry::Window;
     use crate::kernel::Isa;
     use ndarray::{Array5, s};
@@ -157,7 +209,7 @@ mod tests {
         let window = Window { groups, ..Window::POINTWISE };
         let geometry = Geometry::new(window, x.dim().into(), [groups, width, 1, 1, 1]);
         let geometry = geometry.expect("sizes fit");
-        let layout = WordLayout::new(&geometry, 8);
+        let layout = WordLayout::new(&geometry, Form::Bytes, 8);
         // Of an earlier input.
         let mut words = vec![u32::MAX; layout.input_len(&geometry).expect("a size")];
         let coder = ActivationQuantizer::dorefa(8).expect("a width").coder(1.0);

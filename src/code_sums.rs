@@ -20,8 +20,7 @@ pub(crate) fn code_sums<'a>(
     let what = "sums of codes";
     let image_len = geometry.pixels() * groups;
     let pixels = take(pixels, product(&[geometry.batch, image_len], what)?, what)?;
-    let WordLayout { group_words, code_bits, .. } = *layout;
-    kernel.vectorize(SumWords { words, group_words, code_bits, sums: pixels });
+    kernel.vectorize(SumWords { words, layout, sums: pixels });
     if geometry.is_pointwise() {
         return Ok(pixels);
     }
@@ -50,8 +49,7 @@ pub(crate) fn code_sums<'a>(
 /// Sums the codes of each group of each pixel.
 struct SumWords<'a> {
     words: &'a [u32],
-    group_words: usize,
-    code_bits: usize,
+    layout: &'a WordLayout,
     sums: &'a mut [i64],
 }
 
@@ -60,13 +58,19 @@ impl Code for SumWords<'_> {
 
     #[inline(always)]
     fn run(self) {
-        if self.group_words == 0 {
+        let WordLayout { code_bits, planes, plane_words, group_words, .. } = *self.layout;
+        if group_words == 0 {
             return self.sums.fill(0);
         }
-        let groups = self.words.chunks_exact(self.group_words);
+        let groups = self.words.chunks_exact(group_words);
+        let ones = |words: &[u32]| words.iter().map(|word| i64::from(word.count_ones())).sum();
         for (sum, words) in self.sums.iter_mut().zip(groups) {
-            *sum = match self.code_bits {
-                1 => words.iter().map(|word| i64::from(word.count_ones())).sum(),
+            *sum = match (code_bits, planes) {
+                (1, 1) => ones(words),
+                (1, _) => {
+                    let planes = words.chunks_exact(plane_words).enumerate();
+                    planes.map(|(i, plane)| ones(plane) << i).sum()
+                }
                 _ => words.iter().map(|word| i64::from(byte_sum(*word))).sum(),
             };
         }

@@ -9,14 +9,15 @@ use crate::code_lanes::pack_codes;
 use crate::code_sums::code_sums;
 use crate::epilogue::{Epilogue, FloatOutput};
 use crate::float_tiles::{FloatTiles, FloatWeights};
+use crate::form::{Form, Speed};
 use crate::geometry::Geometry;
 use crate::kernel::{Kernel, Offsets};
 use crate::lanes::quantize_lanes;
-use crate::numerator::{LONG_ROW, Numerator, Summed, pad_code};
+use crate::numerator::{Numerator, Summed, differing_bits_fit, pad_code};
 use crate::options::{InputScaling, OutputForm, PadValue};
 use crate::pack::Codes;
 use crate::panels::Panels;
-use crate::quantizer::{Levels, check_numbers};
+use crate::quantizer::{Levels, Threshold, check_numbers};
 use crate::scratch::{Floats, Integers, Scratch, Side, product, take};
 use crate::weight_only::{CodedWeights, MANY_ROWS};
 use crate::word_layout::WordLayout;
@@ -101,8 +102,8 @@ struct Exact<'a> {
     activation: Levels,
     weight: Levels,
     panels: &'a Panels,
-    /// Whether both are bits, to be multiplied by XNOR and popcount. Else they are bytes.
-    bits: bool,
+    /// What both are multiplied as.
+    form: Form,
 }
 
 impl<'a, T: Element> Call<'a, '_, T> {
@@ -112,9 +113,21 @@ impl<'a, T: Element> Call<'a, '_, T> {
         let Codes::Panels(panels, weight) = self.weights.codes() else {
             return None;
         };
-        let short = self.task.geometry.row_len() < LONG_ROW;
-        let bits = activation.bits() == 1 && panels.are_bits() && short;
-        Some(Exact { activation, weight, panels, bits })
+        let form = match panels.form() {
+            Form::Planes => self.product_form(activation, weight),
+            Form::Bytes => Form::Bytes,
+        };
+        Some(Exact { activation, weight, panels, form })
+    }
+
+    /// How to multiply with weights that are held in planes.
+    fn product_form(&self, activation: Levels, weight: Levels) -> Form {
+        let geometry = &self.task.geometry;
+        if !differing_bits_fit(activation, weight, geometry.row_len()) {
+            return Form::Bytes;
+        }
+        let rows = geometry.batch.saturating_mul(geometry.positions());
+        Speed::of(self.kernel.isa()).product_form(activation.bits(), weight.bits(), rows)
     }
 
     fn integers(
@@ -125,10 +138,11 @@ impl<'a, T: Element> Call<'a, '_, T> {
         output: Output<'_, T>,
     ) -> Result<()> {
         let (kernel, geometry) = (self.kernel, &self.task.geometry);
-        let Exact { activation, weight, bits, mut panels } = exact;
-        let layout = &WordLayout::new(geometry, if bits { 1 } else { 8 });
+        let Exact { activation, weight, form, mut panels } = exact;
+        let layout = &WordLayout::new(geometry, form, activation.bits() as usize);
         let words = take(&mut buffers.words, layout.input_len(geometry)?, "packed activations")?;
-        let magnitudes = self.magnitudes(bits, &mut floats.sample_magnitudes)?;
+        let threshold = self.task.activation.threshold().filter(|_| form == Form::Planes);
+        let magnitudes = self.magnitudes(threshold.is_some(), &mut floats.sample_magnitudes)?;
         let bias = match &output {
             Output::Numbers(numbers) => {
                 if let Some(residual) = &numbers.residual {
@@ -139,7 +153,7 @@ impl<'a, T: Element> Call<'a, '_, T> {
             Output::Signs { .. } => None,
         };
         let epilogue = self.epilogue(bias, magnitudes, &mut floats.side)?;
-        let words = self.pack_input(layout, bits, magnitudes, words)?;
+        let words = self.pack_input(layout, threshold, magnitudes, words)?;
         let nothing = match &output {
             Output::Numbers(numbers) => numbers.out.is_empty(),
             Output::Signs { out, .. } => out.is_empty(),
@@ -147,14 +161,14 @@ impl<'a, T: Element> Call<'a, '_, T> {
         if nothing {
             return Ok(()); // there may be more positions than could be walked through
         }
-        if panels.are_bits() != bits {
-            self.weights.expand_codes(&mut buffers.panels)?;
+        if panels.form() != form {
+            panels.expand(&mut buffers.panels)?;
             panels = &buffers.panels;
         }
 
-        let summed = match bits {
-            true => Summed::DifferingBits,
-            false => Summed::CodeProducts { center: panels.center() },
+        let summed = match form {
+            Form::Planes => Summed::DifferingBits,
+            Form::Bytes => Summed::CodeProducts { center: panels.center() },
         };
         let numerator =
             Numerator::new(summed, activation, weight, geometry.row_len(), self.task.form);
@@ -234,37 +248,37 @@ impl<'a, T: Element> Call<'a, '_, T> {
         }
     }
 
-    /// Packs the codes of the input, whose NaNs are found on the way if they are bits.
+    /// Packs the codes of the input; with a threshold as bits, whose NaNs are found on the way.
     fn pack_input<'w>(
         &'w self,
         layout: &WordLayout,
-        bits: bool,
+        threshold: Option<Threshold<T>>,
         magnitudes: &[T],
         words: &'w mut [u32],
     ) -> Result<&'w [u32]> {
-        let Task { geometry, activation, .. } = &self.task;
+        let (kernel, geometry) = (self.kernel, &self.task.geometry);
         let x = match &self.x {
             Input::Numbers(x) => x,
             Input::Signs(signs) => {
-                sign_threshold::<T>(activation)?;
+                sign_threshold::<T>(self.task.activation)?;
                 let as_packed = geometry.groups() == 1 || geometry.group_channels() % 32 == 0;
-                if bits && as_packed {
+                if threshold.is_some() && as_packed {
                     return Ok(signs.words());
                 }
                 regroup(geometry, layout, signs, words);
                 return Ok(words);
             }
         };
-        match activation.threshold().filter(|_| bits) {
+        match threshold {
             Some(threshold) => {
-                if pack_input(self.kernel, geometry.groups(), x, threshold, words) {
+                if pack_input(kernel, geometry.groups(), x, threshold, words) {
                     return Err(Error::NaN { operand: Operand::Input });
                 }
             }
             None => {
                 let coder = |sample| self.task.coder(magnitudes, sample);
                 let samples = self.task.samples(x);
-                pack_codes(self.kernel, geometry, layout, &samples, words, coder);
+                pack_codes(kernel, geometry, layout, &samples, words, coder);
             }
         }
         Ok(words)
@@ -292,7 +306,7 @@ impl<'a, T: Element> Call<'a, '_, T> {
         let few = geometry.batch.saturating_mul(geometry.positions()) < MANY_ROWS;
         let weights = match self.weights.codes() {
             Codes::Values(values) => FloatWeights::Values(values),
-            Codes::Panels(panels, levels) if few => {
+            Codes::Panels(panels, levels) if few && panels.planes() == 1 => {
                 FloatWeights::Codes(CodedWeights::new(self.kernel, panels, levels))
             }
             Codes::Panels(..) => {
@@ -337,3 +351,6 @@ impl<'a, T: Element> Call<'a, '_, T> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -98,6 +98,7 @@ mod epilogue;
 mod error;
 mod float_tiles;
 mod fold;
+mod form;
 mod forward;
 mod fully_connected;
 mod geometry;

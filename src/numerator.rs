@@ -7,23 +7,32 @@
 //! d_a d_w dot = s_a s_w Σ c_a c_w + s_a o_w Σ c_a + o_a s_w Σ c_w + K o_a o_w
 //! ```
 //!
-//! and for bits `2 Σ c_a c_w = Σ c_a + Σ c_w - popcount(a xor b)`. Everything is kept doubled, so
-//! that the halves stay integers.
+//! Codes of `m` and `n` bits in planes, `c_a = Σ 2^i a_i` and `c_w = Σ 2^j b_j`, are multiplied bit
+//! by bit, and `2 a b = a + b - (a xor b)` makes
+//!
+//! ```text
+//! 2 Σ c_a c_w = (2^n - 1) Σ c_a + (2^m - 1) Σ c_w - Σ 2^(i + j) popcount(a_i xor b_j)
+//! ```
+//!
+//! Everything is kept doubled, so that the halves stay integers.
 
 use crate::options::{OutputForm, PadValue};
 use crate::quantizer::Levels;
-
-/// Length of rows from which on the sums of bits no longer fit into `i32` with their factors.
-pub(crate) const LONG_ROW: usize = 1 << 26;
 
 /// Longest row whose sums of products of bytes fit into `i64` with their factors. Only operands
 /// without elements have longer ones.
 pub(crate) const LONGEST_ROW: u64 = 1 << 43;
 
+/// Whether the sums of [`Summed::DifferingBits`] fit into 32 bits.
+pub(crate) fn differing_bits_fit(activation: Levels, weight: Levels, row_len: usize) -> bool {
+    let largest = i128::from(activation.largest_code() * weight.largest_code());
+    largest * row_len as i128 <= i128::from(i32::MAX)
+}
+
 /// What a kernel sums over a row and a filter.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Summed {
-    /// `popcount(a xor b)`.
+    /// `Σ 2^(i + j) popcount(a_i xor b_j)`.
     DifferingBits,
     /// `Σ c_a (c_w - center)`.
     CodeProducts {
@@ -61,7 +70,9 @@ impl Numerator {
         let constant = k * activation.offset() * weight.offset();
         let denominator = activation.denominator() * weight.denominator();
         let (product, row_half, filter_half) = match summed {
-            Summed::DifferingBits => (-both, both, both),
+            Summed::DifferingBits => {
+                (-both, both * weight.largest_code(), both * activation.largest_code())
+            }
             Summed::CodeProducts { center } => (2 * both, 2 * both * i64::from(center), 0),
         };
         let numerator = Numerator {
@@ -85,11 +96,10 @@ impl Numerator {
     /// Whether everything that is computed with it fits into 32 bits, with what padding adds, and
     /// thresholds no larger than numerators.
     pub(crate) fn fits_32_bits(&self, activation: Levels, weight: Levels, row_len: usize) -> bool {
-        let largest = |levels: Levels| (1i64 << levels.bits()) - 1;
+        let (a, w) = (activation.largest_code(), weight.largest_code());
         let magnitude = |levels: Levels| {
-            levels.offset().abs().max(levels.numerator(largest(levels) as u32).abs())
+            levels.offset().abs().max(levels.numerator(levels.largest_code() as u32).abs())
         };
-        let (a, w) = (largest(activation), largest(weight));
         let sums = self.product.abs() * a * w + self.row.abs() * a + self.filter.abs() * w;
         let padding = 2 * activation.denominator().max(magnitude(activation)) * magnitude(weight);
         let threshold = 4 * self.denominator;

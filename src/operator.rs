@@ -3,8 +3,10 @@
 use crate::activations::Input;
 use crate::backward::{Gradients, backward};
 use crate::bit_tensor::{BitTensor, sign_threshold};
+use crate::form::Speed;
 use crate::forward::{Numbers, Output, Task, forward};
 use crate::geometry::{Geometry, Window};
+use crate::kernel::Isa;
 use crate::options::{InputScaling, OutputForm, PadValue, ScaleGradient, Scaling};
 use crate::quantizer::check_same_shape;
 use crate::scratch::Scratch;
@@ -75,7 +77,9 @@ impl Operator<'_> {
         w: ArrayView5<'_, T>,
         packed: &mut PackedWeights<T>,
     ) -> Result<()> {
-        packed.assign(&self.options.weight, &self.options.scaling, self.spatial_dims, w)
+        let Options { activation, weight, scaling, .. } = &self.options;
+        let form = Speed::of(Isa::current()).weight_form(activation.bits(), weight.bits());
+        packed.assign(weight, scaling, self.spatial_dims, form, w)
     }
 
     /// Forward from latent weights: packs them in the scratch, then goes the packed way.

@@ -1,5 +1,6 @@
 //! Latent weights to codes: quantized once, kept at their width.
 
+use crate::form::Form;
 use crate::kernel::Kernel;
 use crate::options::Scaling;
 use crate::panels::Panels;
@@ -9,8 +10,13 @@ use crate::views::{view5, zeros_array};
 use crate::{Element, Error, Operand, Result, WeightQuantizer};
 use ndarray::{ArrayD, ArrayView5, IxDyn};
 
-/// Weights of an operator, quantized once: one bit a weight at 1 bit, two at 2, four at 3 and 4
-/// bits, a byte up to 8, quantized floats above that.
+/// Weights of an operator, quantized once: one bit a weight at 1 bit, at 2 to 8 bits their codes,
+/// quantized floats above that.
+///
+/// Codes of 2 to 8 bits are held in the form in which they are multiplied fastest with the
+/// activations of the operator on this CPU: as bit planes, which take as many bits a weight as they
+/// are, or as numbers of 2, 4 or 8 bits. Other operators and CPUs can multiply with either, and
+/// weights are equal if their codes are.
 ///
 /// Immutable, and independent of the latent weights they were made from. The operator that made
 /// them computes the same bits from them as from the latent weights; so does any other that
@@ -85,6 +91,7 @@ impl<T: Element> PackedWeights<T> {
         quantizer: &WeightQuantizer,
         scaling: &Scaling,
         spatial_dims: usize,
+        form: Form,
         w: ArrayView5<'_, T>,
     ) -> Result<()> {
         scaling.validate(w.shape()[0])?;
@@ -102,7 +109,7 @@ impl<T: Element> PackedWeights<T> {
         reserve(&mut self.sums, filters, what)?;
         let levels = self.levels();
         match levels {
-            Some(levels) => self.panels.reset(filters, row_len, levels.bits())?,
+            Some(levels) => self.panels.reset(filters, row_len, form, levels.bits())?,
             None => reserve(&mut self.values, filters * row_len, what)?,
         }
 
@@ -208,16 +215,6 @@ impl<T: Element> PackedWeights<T> {
         sums.iter_mut().for_each(|sum| *sum = step * *sum + offset);
     }
 
-    /// The codes in panels of one byte a code, whatever their width.
-    pub(crate) fn expand_codes(&self, bytes: &mut Panels) -> Result<()> {
-        let (filters, row_len) = (self.filters(), self.row_len());
-        bytes.reset(filters, row_len, 2)?; // the narrowest that are multiplied as bytes
-        for filter in 0..filters {
-            bytes.set(filter, self.panels.codes(filter));
-        }
-        Ok(())
-    }
-
     /// The quantized weights `[filter][tap][channel]`, without any scale.
     pub(crate) fn expand_values(&self, rows: &mut [T]) {
         let Some(levels) = self.levels() else {
@@ -268,11 +265,11 @@ impl<T: Element> PackedWeights<T> {
     /// kernel position; for a dense layer, over its inputs.
     pub fn words(&self, filter: usize) -> Option<Vec<u64>> {
         let Codes::Panels(panels, _) = self.codes() else { return None };
-        if filter >= self.filters() || !panels.are_bits() {
+        if filter >= self.filters() || self.quantizer.bits() != 1 {
             return None;
         }
         let mut words = vec![0; self.row_len().div_ceil(64)];
-        for (i, word) in panels.row(filter).enumerate() {
+        for (i, word) in panels.row(0, filter).enumerate() {
             words[i / 2] |= u64::from(word) << (i % 2 * 32);
         }
         Some(words)

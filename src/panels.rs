@@ -1,22 +1,38 @@
 //! Weight codes in memory: panels of filters, as the kernels want them.
 
 use crate::Result;
+use crate::form::Form;
 use crate::kernel::{Code, Kernel, PANEL, Weights, Width};
 use crate::scratch::{product, take};
+use std::ops::Range;
 
 /// Rows of codes, one a filter, in panels that follow each other; the last is filled up with zeros.
-#[derive(Clone, Debug, PartialEq)]
+/// Of codes in planes, there are the panels of the lowest bits, then those of the next.
+#[derive(Clone, Debug)]
 pub(crate) struct Panels {
     words: Vec<u32>,
+    filters: usize,
     row_len: usize,
     held: Held,
+}
+
+/// The codes decide, not how they are held.
+impl PartialEq for Panels {
+    fn eq(&self, other: &Self) -> bool {
+        let same_codes = |filter| self.codes(filter).eq(other.codes(filter));
+        (self.filters, self.row_len) == (other.filters, other.row_len)
+            && match self.held == other.held {
+                true => self.words == other.words,
+                false => (0..self.filters).all(same_codes),
+            }
+    }
 }
 
 /// How codes are held.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Held {
-    /// A bit each, for XNOR and popcount.
-    Bits,
+    /// In so many bit planes, for XNOR and popcount.
+    Planes(usize),
     /// For products with codes of a byte.
     Codes {
         width: Width,
@@ -28,28 +44,35 @@ enum Held {
 
 impl Held {
     /// How codes of so many bits are held.
-    fn new(bits: u32) -> Self {
+    fn new(form: Form, bits: u32) -> Self {
         let codes = |width| Held::Codes { width, center: 0, largest: (1 << bits) - 1 };
-        match bits {
-            1 => Held::Bits,
-            2 => codes(Width::Bits2),
-            3 | 4 => codes(Width::Bits4),
-            5..=7 => codes(Width::Bits8),
-            _ => Held::Codes { width: Width::Bits8, center: 128, largest: 128 },
+        match (form, bits) {
+            (Form::Planes, _) => Held::Planes(bits as usize),
+            (Form::Bytes, 1 | 2) => codes(Width::Bits2),
+            (Form::Bytes, 3 | 4) => codes(Width::Bits4),
+            (Form::Bytes, 5..=7) => codes(Width::Bits8),
+            (Form::Bytes, _) => Held::Codes { width: Width::Bits8, center: 128, largest: 128 },
+        }
+    }
+
+    fn planes(self) -> usize {
+        match self {
+            Held::Planes(planes) => planes,
+            Held::Codes { .. } => 1,
         }
     }
 
     /// Words of a row of activations that so many codes are multiplied with.
     fn row_words(self, row_len: usize) -> usize {
         match self {
-            Held::Bits => row_len.div_ceil(32),
+            Held::Planes(_) => row_len.div_ceil(32),
             Held::Codes { .. } => row_len.div_ceil(4),
         }
     }
 
     fn panel_words(self, row_len: usize) -> usize {
         match self {
-            Held::Bits => row_len.div_ceil(32),
+            Held::Planes(_) => row_len.div_ceil(32),
             Held::Codes { width, .. } => width.panel_words(row_len.div_ceil(4)),
         }
     }
@@ -57,17 +80,25 @@ impl Held {
 
 impl Default for Panels {
     fn default() -> Self {
-        Panels { words: Vec::new(), row_len: 0, held: Held::Bits }
+        Panels { words: Vec::new(), filters: 0, row_len: 0, held: Held::Planes(1) }
     }
 }
 
 impl Panels {
     /// Makes room for filters of so many codes of `bits` bits each.
-    pub(crate) fn reset(&mut self, filters: usize, row_len: usize, bits: u32) -> Result<()> {
+    pub(crate) fn reset(
+        &mut self,
+        filters: usize,
+        row_len: usize,
+        form: Form,
+        bits: u32,
+    ) -> Result<()> {
+        self.filters = filters;
         self.row_len = row_len;
-        self.held = Held::new(bits);
+        self.held = Held::new(form, bits);
         self.words.clear();
-        let sizes = [filters.div_ceil(PANEL), PANEL, self.held.panel_words(row_len)];
+        let panels = filters.div_ceil(PANEL);
+        let sizes = [self.held.planes(), panels, PANEL, self.held.panel_words(row_len)];
         take(&mut self.words, product(&sizes, "packed weights")?, "packed weights")?;
         Ok(())
     }
@@ -77,15 +108,27 @@ impl Panels {
         &self.words
     }
 
-    /// Whether codes are held as bits, for XNOR and popcount.
-    pub(crate) fn are_bits(&self) -> bool {
-        self.held == Held::Bits
+    /// The words of some panels of a plane; codes that are not held in planes have one.
+    pub(crate) fn plane(&self, plane: usize, panels: Range<usize>) -> &[u32] {
+        let panel_len = self.panel_words() * PANEL;
+        &self.words[plane * self.plane_len()..][panels.start * panel_len..panels.end * panel_len]
     }
 
-    /// How narrow codes are held, if not as bits.
+    pub(crate) fn form(&self) -> Form {
+        match self.held {
+            Held::Planes(_) => Form::Planes,
+            Held::Codes { .. } => Form::Bytes,
+        }
+    }
+
+    pub(crate) fn planes(&self) -> usize {
+        self.held.planes()
+    }
+
+    /// How narrow codes are held, if not in planes.
     pub(crate) fn width(&self) -> Option<Width> {
         match self.held {
-            Held::Bits => None,
+            Held::Planes(_) => None,
             Held::Codes { width, .. } => Some(width),
         }
     }
@@ -98,12 +141,12 @@ impl Panels {
     /// What was subtracted from the codes.
     pub(crate) fn center(&self) -> u32 {
         match self.held {
-            Held::Bits => 0,
+            Held::Planes(_) => 0,
             Held::Codes { center, .. } => center,
         }
     }
 
-    /// Words of a filter.
+    /// Words of a filter in a plane.
     pub(crate) fn panel_words(&self) -> usize {
         self.held.panel_words(self.row_len)
     }
@@ -112,7 +155,7 @@ impl Panels {
     pub(crate) fn padded_row_words(&self) -> usize {
         let words = self.held.row_words(self.row_len);
         match self.held {
-            Held::Bits => words,
+            Held::Planes(_) => words,
             Held::Codes { width, .. } => width.padded_words(words),
         }
     }
@@ -120,7 +163,7 @@ impl Panels {
     /// Words of rows of activations that share a word of a filter.
     pub(crate) fn span(&self) -> usize {
         match self.held {
-            Held::Bits => 1,
+            Held::Planes(_) => 1,
             Held::Codes { width, .. } => width.span(),
         }
     }
@@ -128,10 +171,15 @@ impl Panels {
     /// Some panels for the product with codes of a byte, none larger than `largest`.
     pub(crate) fn weights<'a>(&self, panels: &'a [u32], largest: u32) -> Weights<'a> {
         let (width, weight) = match self.held {
-            Held::Bits => (Width::Bits8, 0),
+            Held::Planes(_) => (Width::Bits8, 0),
             Held::Codes { width, largest, .. } => (width, largest),
         };
         Weights { panels, width, largest: largest * weight }
+    }
+
+    /// Words of the panels of a plane.
+    fn plane_len(&self) -> usize {
+        self.words.len() / self.planes()
     }
 
     /// From the first word of a filter's panel on.
@@ -141,15 +189,19 @@ impl Panels {
 
     /// Sets the codes of a filter, the first lowest, in the place of zeros. Returns their sum.
     pub(crate) fn set(&mut self, filter: usize, codes: impl Iterator<Item = u32>) -> i64 {
-        let (start, filter) = (self.start(filter), filter % PANEL);
+        let (start, plane_len) = (self.start(filter), self.plane_len());
+        let filter = filter % PANEL;
         // A filter without weights has no words.
         let panel = self.words.get_mut(start..).unwrap_or_default();
         let mut sum = 0;
         let codes = codes.inspect(|&code| sum += i64::from(code)).enumerate();
         match self.held {
-            Held::Bits => {
-                codes.for_each(|(i, code)| panel[i / 32 * PANEL + filter] |= code << (i % 32));
-            }
+            Held::Planes(planes) => codes.for_each(|(i, code)| {
+                let words = panel[i / 32 * PANEL + filter..].iter_mut().step_by(plane_len.max(1));
+                for (plane, word) in words.take(planes).enumerate() {
+                    *word |= (code >> plane & 1) << (i % 32);
+                }
+            }),
             Held::Codes { width, center, .. } => codes.for_each(|(i, code)| {
                 let byte = code.wrapping_sub(center) & 0xff;
                 width.insert(panel, i / 4, filter, byte << (i % 4 * 8));
@@ -160,18 +212,30 @@ impl Panels {
 
     /// The codes of a filter.
     pub(crate) fn codes(&self, filter: usize) -> impl Iterator<Item = u32> {
-        let bits = if self.are_bits() { 1 } else { 8 };
-        let (center, mask) = (self.center(), u32::MAX >> (32 - bits));
-        self.row(filter)
-            .flat_map(move |word| (0..32).step_by(bits).map(move |shift| word >> shift))
-            .map(move |held| held.wrapping_add(center) & mask)
-            .take(self.row_len)
+        let (held, plane_len) = (self.held, self.plane_len());
+        let panel = self.words.get(self.start(filter)..).unwrap_or_default();
+        let filter = filter % PANEL;
+        (0..self.row_len).map(move |i| match held {
+            Held::Planes(planes) => {
+                let words = panel[i / 32 * PANEL + filter..].iter().step_by(plane_len);
+                let bits = words.map(|word| word >> (i % 32) & 1).take(planes).enumerate();
+                bits.fold(0, |code, (plane, bit)| code | bit << plane)
+            }
+            Held::Codes { width, center, .. } => {
+                let byte = width.extract(panel, i / 4, filter) >> (i % 4 * 8);
+                byte.wrapping_add(center) & 0xff
+            }
+        })
     }
 
     /// Sums the codes of each part of `len` weights: `sums` are `[part][filter]`.
     pub(crate) fn sum_parts(&self, kernel: Kernel, len: usize, filters: usize, sums: &mut [i64]) {
-        if self.are_bits() {
-            return kernel.vectorize(CountParts { panels: self, len, filters, sums });
+        if self.form() == Form::Planes {
+            sums.fill(0);
+            for plane in 0..self.planes() {
+                kernel.vectorize(CountParts { panels: self, plane, len, filters, sums });
+            }
+            return;
         }
         for filter in 0..filters {
             let mut codes = self.codes(filter);
@@ -181,20 +245,44 @@ impl Panels {
         }
     }
 
-    /// The words of a filter as a row of activations is multiplied with them.
-    pub(crate) fn row(&self, filter: usize) -> impl Iterator<Item = u32> {
-        let panel = self.words.get(self.start(filter)..).unwrap_or_default();
-        let (held, filter) = (self.held, filter % PANEL);
-        (0..held.row_words(self.row_len)).map(move |i| match held {
-            Held::Bits => panel[i * PANEL + filter],
-            Held::Codes { width, .. } => width.extract(panel, i, filter),
-        })
+    /// Writes the codes, which are held in planes, into panels for products with bytes.
+    pub(crate) fn expand(&self, bytes: &mut Panels) -> Result<()> {
+        let planes = self.planes();
+        bytes.reset(self.filters, self.row_len, Form::Bytes, planes as u32)?;
+        let Held::Codes { width, center, .. } = bytes.held else { return Ok(()) };
+        let panel_len = bytes.panel_words() * PANEL;
+        for (i, panel) in bytes.words.chunks_mut(panel_len.max(1)).enumerate() {
+            for plane in 0..planes {
+                let words = self.plane(plane, i..i + 1);
+                for row_word in 0..self.row_len.div_ceil(4) {
+                    let four = row_word % 8 * 4;
+                    let words = words[row_word / 8 * PANEL..][..PANEL].iter();
+                    let weights = words.map(|word| spread(word >> four & 0xf) << plane);
+                    width.insert_all(panel, row_word, weights);
+                }
+            }
+        }
+        if center > 0 {
+            // Of the highest bit alone. Codes past the end of a row are multiplied with zeros.
+            let center = u32::from_ne_bytes([center as u8; 4]);
+            bytes.words.iter_mut().for_each(|word| *word ^= center);
+        }
+        Ok(())
+    }
+
+    /// The words of a filter in a plane.
+    pub(crate) fn row(&self, plane: usize, filter: usize) -> impl Iterator<Item = u32> {
+        let start = plane * self.plane_len() + self.start(filter) + filter % PANEL;
+        let words = self.words.get(start..).unwrap_or_default();
+        words.iter().step_by(PANEL).take(self.panel_words()).copied()
     }
 }
 
-/// Counts the ones of each part of `len` bits, of the filters of a panel at a time.
+/// Adds up the ones of each part of `len` bits of a plane, worth what they are in a code, of the
+/// filters of a panel at a time.
 struct CountParts<'a> {
     panels: &'a Panels,
+    plane: usize,
     len: usize,
     filters: usize,
     /// `[part][filter]`.
@@ -206,8 +294,10 @@ impl Code for CountParts<'_> {
 
     #[inline(always)]
     fn run(self) {
-        let Panels { ref words, row_len, .. } = *self.panels;
+        let row_len = self.panels.row_len;
         let panel_len = self.panels.panel_words() * PANEL;
+        let words = &self.panels.words[self.plane * self.panels.plane_len()..];
+        let words = &words[..self.panels.plane_len()];
         for (i, panel) in words.chunks_exact(panel_len.max(1)).enumerate() {
             let (words, _) = panel.as_chunks::<PANEL>();
             let first = i * PANEL;
@@ -225,7 +315,7 @@ impl Code for CountParts<'_> {
                     }),
                 };
                 let sums = sums[first..end].iter_mut();
-                sums.zip(counts).for_each(|(sum, count)| *sum = count.into());
+                sums.zip(counts).for_each(|(sum, count)| *sum += i64::from(count) << self.plane);
             }
         }
     }
@@ -252,4 +342,10 @@ fn count_ones(panel: &[[u32; PANEL]], mask: impl Fn(usize) -> u32) -> [u32; PANE
             .for_each(|(count, bytes)| *count += bytes.iter().map(|&b| u32::from(b)).sum::<u32>());
     }
     counts
+}
+
+/// Four bits, one in each byte.
+#[inline(always)]
+fn spread(bits: u32) -> u32 {
+    (bits | bits << 7 | bits << 14 | bits << 21) & 0x0101_0101
 }

@@ -42,6 +42,8 @@ pub(crate) struct WordBuffers {
     pub(crate) rows: Vec<u32>,
     /// Sums of products, or of differing bits.
     pub(crate) sums: Vec<i32>,
+    /// Differing bits of two planes.
+    pub(crate) counts: Vec<i32>,
     pub(crate) wide: Vec<i64>,
 }
 

@@ -4,8 +4,13 @@
 //! these fill their words, a window is made of whole words, and the kernels read it where it lies:
 //! in an image with its padding around it, the words of every window lie at the same offsets from
 //! its first. Otherwise windows are gathered, code after code, so that none is wasted.
+//!
+//! Codes lie as bytes or as bit planes: words of their lowest bits, then words of the next bits. So
+//! it is with the channels of a group, and with a gathered window; the words of a plane lie like
+//! those of the first, but further on.
 
 use crate::Result;
+use crate::form::Form;
 use crate::geometry::Geometry;
 use crate::scratch::{product, reserve, take};
 
@@ -16,13 +21,17 @@ const PADDED_SIZE: usize = 4;
 /// See the module.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct WordLayout {
-    /// Bits of a code: 1 or 8.
+    /// Bits of a code in a word: 1 or 8.
     pub(crate) code_bits: usize,
+    /// Bit planes; bytes are one plane.
+    pub(crate) planes: usize,
+    /// Words of the channels of a group in a plane of a pixel.
+    pub(crate) plane_words: usize,
     /// Words of the channels of a group in a pixel.
     pub(crate) group_words: usize,
     /// Words of a pixel.
     pub(crate) pixel_words: usize,
-    /// Words of a window.
+    /// Words of a window in a plane.
     pub(crate) row_words: usize,
     /// Lengths of the image that windows are read from.
     pub(crate) grid: [usize; 3],
@@ -31,12 +40,20 @@ pub(crate) struct WordLayout {
 }
 
 impl WordLayout {
-    pub(crate) fn new(geometry: &Geometry, code_bits: usize) -> Self {
+    /// For codes of so many bits.
+    pub(crate) fn new(geometry: &Geometry, form: Form, bits: usize) -> Self {
+        let (code_bits, planes) = match form {
+            Form::Planes => (1, bits),
+            Form::Bytes => (8, 1),
+        };
         let channel_bits = geometry.group_channels() * code_bits;
-        let group_words = channel_bits.div_ceil(32);
+        let plane_words = channel_bits.div_ceil(32);
+        let group_words = planes * plane_words;
         let pixel_words = geometry.groups() * group_words;
         let mut layout = WordLayout {
             code_bits,
+            planes,
+            plane_words,
             group_words,
             pixel_words,
             row_words: (geometry.row_len() * code_bits).div_ceil(32),
@@ -108,7 +125,7 @@ impl WordLayout {
             for h in 0..kernel_h {
                 for w in 0..kernel_w {
                     let pixel = self.pixel([d, h, w], dilation);
-                    offsets.extend((0..self.group_words).map(|i| (pixel + i) as u32));
+                    offsets.extend((0..self.plane_words).map(|i| (pixel + i) as u32));
                 }
             }
         }
@@ -126,6 +143,16 @@ impl WordLayout {
         geometry.stride()[2] * self.pixel_words
     }
 
+    /// Words of a gathered window.
+    pub(crate) fn gathered_words(&self) -> usize {
+        self.planes * self.row_words
+    }
+
+    /// Words from one plane of a window to the next.
+    pub(crate) fn plane_step(&self) -> usize {
+        if self.direct { self.plane_words } else { self.row_words }
+    }
+
     /// The first word of the pixel at `at * scale`.
     fn pixel(&self, at: [usize; 3], scale: [usize; 3]) -> usize {
         let [_, height, width] = self.grid;
@@ -133,8 +160,8 @@ impl WordLayout {
         ((d * height + h) * width + w) * self.pixel_words
     }
 
-    /// Writes the codes of the window of an output position into `row`, side by side. `image` is a
-    /// group's part of an image.
+    /// Writes the codes of the window of an output position into `row`, side by side, plane after
+    /// plane. `image` is a group's part of an image.
     pub(crate) fn gather(
         &self,
         geometry: &Geometry,
@@ -147,22 +174,28 @@ impl WordLayout {
             return; // without channels a kernel may be longer than could ever be walked through
         }
         let channel_bits = geometry.group_channels() * self.code_bits;
-        let padding = self.pad_word(pad);
         row.fill(0);
         geometry.for_each_tap(position, |tap, pixel| {
             let pixel = pixel.map(|pixel| &image[pixel * self.pixel_words..]);
-            for word in 0..self.group_words {
-                let at = tap * channel_bits + 32 * word;
-                let len = (channel_bits - 32 * word).min(32);
-                let bits = pixel.map_or(padding, |pixel| pixel[word]);
-                append(row, at, bits & (u32::MAX >> (32 - len)));
+            for (plane, row) in row.chunks_mut(self.row_words).enumerate() {
+                let pixel = pixel.map(|pixel| &pixel[plane * self.plane_words..]);
+                let padding = self.pad_word(pad, plane);
+                for word in 0..self.plane_words {
+                    let at = tap * channel_bits + 32 * word;
+                    let len = (channel_bits - 32 * word).min(32);
+                    let bits = pixel.map_or(padding, |pixel| pixel[word]);
+                    append(row, at, bits & (u32::MAX >> (32 - len)));
+                }
             }
         });
     }
 
-    /// A word of padded codes.
-    pub(crate) fn pad_word(&self, code: u8) -> u32 {
-        if self.code_bits == 1 { u32::from(code) * u32::MAX } else { u32::from_ne_bytes([code; 4]) }
+    /// A word of padded codes in a plane.
+    fn pad_word(&self, code: u8, plane: usize) -> u32 {
+        match self.code_bits {
+            1 => u32::from(code >> plane & 1) * u32::MAX,
+            _ => u32::from_ne_bytes([code; 4]),
+        }
     }
 
     /// Copies packed images into larger ones, with padding around them.
@@ -178,7 +211,14 @@ impl WordLayout {
         if len == 0 {
             return Ok(padded);
         }
-        padded.fill(self.pad_word(code));
+        match self.planes {
+            1 => padded.fill(self.pad_word(code, 0)),
+            planes => {
+                for (i, plane) in padded.chunks_mut(self.plane_words).enumerate() {
+                    plane.fill(self.pad_word(code, i % planes));
+                }
+            }
+        }
         if words.is_empty() {
             return Ok(padded);
         }

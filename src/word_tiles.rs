@@ -101,19 +101,35 @@ struct Tile<'a> {
 struct Buffers<'a, O> {
     rows: Shares<'a, u32>,
     sums: Shares<'a, i32>,
+    counts: Shares<'a, i32>,
     wide: Shares<'a, i64>,
     outs: Shares<'a, O>,
+}
+
+/// Where the sums of a tile are made.
+struct TileSums<'a> {
+    sums: &'a mut [i32],
+    /// Differing bits of two planes.
+    counts: &'a mut [i32],
+    /// The sums in 64 bits; nothing where 32 are enough.
+    wide: &'a mut [i64],
 }
 
 impl<O: Send> Divide for Buffers<'_, O> {
     fn divide(self, blocks: usize) -> (Self, Self) {
         let (rows, right_rows) = self.rows.split(blocks);
         let (sums, right_sums) = self.sums.split(blocks);
+        let (counts, right_counts) = self.counts.split(blocks);
         let (wide, right_wide) = self.wide.split(blocks);
         let (outs, right_outs) = self.outs.split(blocks);
-        let right =
-            Buffers { rows: right_rows, sums: right_sums, wide: right_wide, outs: right_outs };
-        (Buffers { rows, sums, wide, outs }, right)
+        let right = Buffers {
+            rows: right_rows,
+            sums: right_sums,
+            counts: right_counts,
+            wide: right_wide,
+            outs: right_outs,
+        };
+        (Buffers { rows, sums, counts, wide, outs }, right)
     }
 }
 
@@ -156,16 +172,19 @@ impl WordTiles<'_> {
         if out.is_empty() {
             return Ok(());
         }
-        let row_words = self.layout.row_words;
-        let work = out.len().saturating_mul(F::FILTERS).saturating_mul(row_words);
+        let row_words = self.layout.gathered_words();
+        let words = row_words.saturating_mul(self.panels.planes());
+        let work = out.len().saturating_mul(F::FILTERS).saturating_mul(words);
         let blocks = blocks(work, WORDS_PER_BLOCK);
         let shape = self.tile_shape();
         let filters = shape.panels * PANEL;
         let gathered = if self.layout.direct { 0 } else { shape.rows };
+        let counts = if self.layout.planes * self.panels.planes() > 1 { filters } else { 0 };
         let wide = if self.is_wide() { filters } else { 0 };
         let buffers = Buffers {
             rows: shares(&mut buffers.rows, blocks, product(&[gathered, row_words], "windows")?)?,
             sums: shares(&mut buffers.sums, blocks, shape.rows * filters)?,
+            counts: shares(&mut buffers.counts, blocks, shape.rows * counts)?,
             wide: shares(&mut buffers.wide, blocks, shape.rows * wide)?,
             outs: shares(outs, blocks, finish.buffer_len(shape.rows, filters))?,
         };
@@ -185,7 +204,7 @@ impl WordTiles<'_> {
         let panels = self.geometry.group_filters().div_ceil(PANEL).clamp(2, MAX_PANELS);
         let mut rows = (TILE_SUMS / (panels * PANEL)).min(MAX_ROWS);
         if !self.layout.direct {
-            rows = rows.min(TILE_WORDS / self.layout.row_words.max(1)).max(MIN_ROWS);
+            rows = rows.min(TILE_WORDS / self.layout.gathered_words().max(1)).max(MIN_ROWS);
         }
         TileShape { rows, panels }
     }
@@ -201,7 +220,11 @@ impl WordTiles<'_> {
     ) {
         let Block { mut out, first_image, first_filter, first_position } = block;
         let gathered = buffers.rows.take();
-        let mut sums = (buffers.sums.take(), buffers.wide.take());
+        let mut sums = TileSums {
+            sums: buffers.sums.take(),
+            counts: buffers.counts.take(),
+            wide: buffers.wide.take(),
+        };
         let outs = buffers.outs.take();
         let (_, elements, depth, height, width) = out.dim();
         let end_filter = (first_filter + elements * F::FILTERS).min(self.geometry.filters);
@@ -257,13 +280,19 @@ impl WordTiles<'_> {
         tile: &Tile<'_>,
         panels: Range<usize>,
         filters: Range<usize>,
-        (sums, wide): &'s mut (&mut [i32], &mut [i64]),
+        buffers: &'s mut TileSums<'_>,
     ) -> Sums<'s> {
-        let panel_len = self.panels.panel_words() * PANEL;
-        let words = &self.panels.words()[panels.start * panel_len..panels.end * panel_len];
-        match wide.is_empty() {
-            true => self.multiply(*tile, words, self.offsets, sums),
-            false => self.multiply_long(*tile, words, sums, wide),
+        let TileSums { sums, counts, wide } = buffers;
+        match self.summed {
+            _ if self.offsets.len() == 0 => sums.fill(0),
+            Summed::DifferingBits => self.multiply_planes(*tile, panels.clone(), sums, counts),
+            Summed::CodeProducts { .. } => {
+                let panels = self.panels.plane(0, panels.clone());
+                match wide.is_empty() {
+                    true => self.multiply(*tile, panels, self.offsets, sums),
+                    false => self.multiply_long(*tile, panels, sums, wide),
+                }
+            }
         }
         let Tile { image, group, position, rows, .. } = *tile;
         let before = filters.start - panels.start * PANEL;
@@ -289,7 +318,7 @@ impl WordTiles<'_> {
     /// The windows of a tile.
     fn gather<'r>(&self, tile: &Tile<'_>, rows: &'r mut [u32]) -> &'r [u32] {
         let image = self.image(tile.image, tile.group);
-        let row_words = self.layout.row_words;
+        let row_words = self.layout.gathered_words();
         let rows = &mut rows[..tile.rows * row_words];
         for (row, position) in rows.chunks_mut(row_words.max(1)).zip(tile.position..) {
             self.layout.gather(self.geometry, image, self.pad, position, row);
@@ -302,24 +331,63 @@ impl WordTiles<'_> {
         self.summed != Summed::DifferingBits && self.offsets.len() > LONGEST
     }
 
+    /// Writes the sums of a tile with a few panels, plane by plane.
+    #[inline(always)]
+    fn multiply_planes(
+        &self,
+        tile: Tile<'_>,
+        panels: Range<usize>,
+        sums: &mut [i32],
+        counts: &mut [i32],
+    ) {
+        let stride = panels.len() * PANEL;
+        let len = tile.rows * stride;
+        // The weights come from farther away than the rows: they are used up first.
+        for weight_plane in 0..self.panels.planes() {
+            let weights = self.panels.plane(weight_plane, panels.clone());
+            for plane in 0..self.layout.planes {
+                let count = |counts: &mut [i32]| {
+                    self.for_each_line(tile, plane, self.offsets, |row, rows| {
+                        let counts = &mut counts[row * stride..];
+                        self.kernel.count_differing(rows, weights, counts, stride);
+                    });
+                };
+                let shift = weight_plane + plane;
+                if shift == 0 {
+                    count(sums);
+                    continue;
+                }
+                count(counts);
+                let sums = sums[..len].iter_mut().zip(&counts[..len]);
+                sums.for_each(|(sum, &count)| *sum += count << shift);
+            }
+        }
+    }
+
     /// Writes the sums of a tile with a few panels, of which `offsets` may be a part.
     fn multiply(&self, tile: Tile<'_>, panels: &[u32], offsets: Offsets<'_>, sums: &mut [i32]) {
-        if offsets.len() == 0 {
-            return sums.fill(0);
-        }
         let stride = panels.len() * self.panels.span() / offsets.len();
-        let multiply = |rows, sums: &mut [i32]| match self.summed {
-            Summed::DifferingBits => self.kernel.count_differing(rows, panels, sums, stride),
-            Summed::CodeProducts { .. } => {
-                let weights = self.panels.weights(panels, self.largest);
-                self.kernel.sum_products(rows, weights, sums, stride);
-            }
-        };
+        let weights = self.panels.weights(panels, self.largest);
+        self.for_each_line(tile, 0, offsets, |row, rows| {
+            self.kernel.sum_products(rows, weights, &mut sums[row * stride..], stride);
+        });
+    }
+
+    /// Calls `f` with a plane of the rows of a tile, and the number of the first of them: line
+    /// after line of output positions.
+    #[inline(always)]
+    fn for_each_line(
+        &self,
+        tile: Tile<'_>,
+        plane: usize,
+        offsets: Offsets<'_>,
+        mut f: impl FnMut(usize, Rows<'_>),
+    ) {
         let Tile { words, position, rows, .. } = tile;
+        let words = &words[plane * self.layout.plane_step()..];
         if !self.layout.direct {
-            return multiply(Rows::new(words, rows, self.layout.row_words, offsets), sums);
+            return f(0, Rows::new(words, rows, self.layout.gathered_words(), offsets));
         }
-        // Line after line of output positions.
         let step = self.layout.step(self.geometry);
         let width = self.geometry.output[2];
         let mut row = 0;
@@ -327,7 +395,7 @@ impl WordTiles<'_> {
             let at = position + row;
             let count = (width - at % width).min(rows - row);
             let line = &words[self.layout.window(self.geometry, at)..];
-            multiply(Rows::new(line, count, step, offsets), &mut sums[row * stride..]);
+            f(row, Rows::new(line, count, step, offsets));
             row += count;
         }
     }

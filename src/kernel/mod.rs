@@ -53,6 +53,10 @@ impl Kernel {
         Kernel::new(isa::current()).unwrap_or(Kernel(Isa::Portable))
     }
 
+    pub(crate) fn isa(self) -> Isa {
+        self.0
+    }
+
     /// Runs code that is compiled anew for each instruction set, so that its loops use it.
     pub(crate) fn vectorize<C: Code>(self, code: C) -> C::Output {
         match self.0 {

@@ -130,6 +130,11 @@ impl Levels {
         T::of_integer(self.numerator(code)) / T::of_integer(self.denominator)
     }
 
+    /// What all the bits of a code make.
+    pub(crate) fn largest_code(&self) -> i64 {
+        max_code(self.bits)
+    }
+
     /// Whether the codes take part in exact integer arithmetic (8 bits at most).
     pub(crate) fn fit_a_byte(&self) -> bool {
         self.bits <= 8

@@ -13,7 +13,7 @@ const THREADS: [usize; 4] = [1, 2, 3, 5];
 
 /// A forward is divided among threads by blocks of so many products.
 const PRODUCTS_PER_BLOCK: usize = 1 << 18;
-/// The same where both operands have one bit.
+/// The same where both operands are bit planes, for each pair of planes.
 const BIT_PRODUCTS_PER_BLOCK: usize = 1 << 22;
 
 fn random(shape: &[usize], random_numbers: &mut Random) -> ArrayD<f32> {
@@ -110,17 +110,21 @@ fn convolutions_divided_by_image_and_by_line() {
     }
 }
 
-/// One bit by one bit is divided in larger blocks.
+/// A few bits by a few bits are divided in larger blocks.
 #[test]
-fn signs() {
-    let (activation, weight) = (ActivationQuantizer::sign(), WeightQuantizer::sign());
-    let conv = QConvolution::new(activation, weight).padding([1, 1]).groups(2);
-    let same = |layer: Layer, x: &[usize], w: &[usize]| {
-        same_with_blocks(BIT_PRODUCTS_PER_BLOCK, outputs, &layer, x, w);
-    };
-    same(Layer::Dense(QFullyConnected::new(activation, weight)), &[259, 700], &[100, 700]);
-    same(Layer::Conv2(with_all_scales(conv.clone())), &[7, 64, 17, 19], &[30, 32, 3, 3]);
-    same(Layer::Conv2(with_all_scales(conv)), &[1, 64, 53, 47], &[30, 32, 3, 3]);
+fn planes() {
+    let unit = ActivationQuantizer::dorefa(2).expect("a width");
+    let uniform = WeightQuantizer::uniform(2).expect("a width");
+    let sign = (ActivationQuantizer::sign(), WeightQuantizer::sign());
+    for (activation, weight) in [sign, (sign.0, uniform), (unit, sign.1)] {
+        let conv = QConvolution::new(activation, weight).padding([1, 1]).groups(2);
+        let same = |layer: Layer, x: &[usize], w: &[usize]| {
+            same_with_blocks(BIT_PRODUCTS_PER_BLOCK, outputs, &layer, x, w);
+        };
+        same(Layer::Dense(QFullyConnected::new(activation, weight)), &[259, 700], &[100, 700]);
+        same(Layer::Conv2(with_all_scales(conv.clone())), &[7, 64, 17, 19], &[30, 32, 3, 3]);
+        same(Layer::Conv2(with_all_scales(conv)), &[1, 64, 53, 47], &[30, 32, 3, 3]);
+    }
 }
 
 /// Wider codes are summed in floats, but in an order that threads have no part in.

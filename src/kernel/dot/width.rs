@@ -50,6 +50,18 @@ impl Width {
         panel[row_word / self.span() * PANEL + filter] |= weights << place;
     }
 
+    /// The same for every filter of the panel.
+    pub(crate) fn insert_all(
+        self,
+        panel: &mut [u32],
+        row_word: usize,
+        weights: impl Iterator<Item = u32>,
+    ) {
+        let place = row_word % self.span() * self.bits();
+        let words = &mut panel[row_word / self.span() * PANEL..][..PANEL];
+        words.iter_mut().zip(weights).for_each(|(word, weights)| *word |= weights << place);
+    }
+
     /// The four weights that [`insert`](Self::insert) put there, a byte each.
     pub(crate) fn extract(self, panel: &[u32], row_word: usize, filter: usize) -> u32 {
         let place = row_word % self.span() * self.bits();

@@ -1,0 +1,66 @@
+//! Whether codes are multiplied as bit planes or as bytes.
+//!
+//! The product of codes of `m` and `n` bits takes `m n` products of bits. In the time of a product
+//! of bytes a kernel makes several of these ([`Speed`]), and as long as `m n` are no more, planes
+//! are as fast.
+
+use crate::kernel::Isa;
+
+/// How the codes of an operand lie in words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// Words of the lowest bits, then words of the next: for XNOR and popcount.
+    Planes,
+    /// Codes as numbers, of a byte if they are activations.
+    Bytes,
+}
+
+/// Products of bits that are made in the time of other work.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Speed {
+    /// Of a product of bytes.
+    byte: usize,
+    /// Of making a number from a code that is held in planes.
+    expansion: usize,
+}
+
+impl Speed {
+    /// Of the kernels of an instruction set. What is said to be measured is so on a core of a
+    /// Zen 3, with 512 rows, filters and inputs; the rest is reckoned from instructions.
+    pub(crate) fn of(isa: Isa) -> Self {
+        let (byte, expansion) = match isa {
+            // Measured 33 where the compiler has SSE2 for bits; about 10 without vectors.
+            Isa::Portable => (16, 10),
+            // Measured 3.6 for narrow codes; 1x3 and 3x1 bits take as long in either form.
+            Isa::Avx2 => (3, 40),
+            // As many products of bits a cycle as with AVX2, about 100, for 64 of bytes.
+            Isa::AvxVnni => (1, 40),
+            // 341 products of bits a cycle for 64 of bytes (Zen 4) make 5.3, less what it takes to
+            // pack several planes and to add up their sums.
+            Isa::Avx512 => (4, 150),
+            // An instruction makes 43 products of bits, or 8 of bytes, and these must be unpacked.
+            Isa::Neon => (4, 40),
+            // 43 for 16 of bytes, or 11 with what it takes to unpack them.
+            Isa::Dotprod => (3, 40),
+        };
+        Speed { byte, expansion }
+    }
+
+    /// How to hold the codes of weights. One bit always is a plane.
+    pub(crate) fn weight_form(self, activation_bits: u32, weight_bits: u32) -> Form {
+        match weight_bits == 1 || (activation_bits * weight_bits) as usize <= self.byte {
+            true => Form::Planes,
+            false => Form::Bytes,
+        }
+    }
+
+    /// How to multiply `rows` of activations with weights that are held in planes: as bytes only if
+    /// that makes up for expanding the weights.
+    pub(crate) fn product_form(self, activation_bits: u32, weight_bits: u32, rows: usize) -> Form {
+        let lost = ((activation_bits * weight_bits) as usize).saturating_sub(self.byte);
+        match rows.saturating_mul(lost) <= self.expansion {
+            true => Form::Planes,
+            false => Form::Bytes,
+        }
+    }
+}
