@@ -19,7 +19,7 @@ pub struct Scratch {
 /// Buffers of the exact integer path.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Integers {
-    /// Activations in words, `[image][pixel][group][word]`.
+    /// Activations in words, `[image][pixel][group][plane][word]`.
     pub(crate) words: Vec<u32>,
     /// The same with padding around the images.
     pub(crate) padded: Vec<u32>,

@@ -33,7 +33,7 @@ pub(crate) struct WordTiles<'a> {
     pub(crate) geometry: &'a Geometry,
     pub(crate) layout: &'a WordLayout,
     pub(crate) offsets: Offsets<'a>,
-    /// Packed activations, `[image][pixel][group][word]`.
+    /// Packed activations, `[image][pixel][group][plane][word]`.
     pub(crate) words: &'a [u32],
     /// The code of a padded position, where windows are gathered.
     pub(crate) pad: u8,
