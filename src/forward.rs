@@ -7,6 +7,7 @@ use crate::bit_output::BitOutput;
 use crate::bit_tensor::sign_threshold;
 use crate::code_lanes::pack_codes;
 use crate::code_sums::code_sums;
+use crate::depthwise::{self, Arithmetic, DepthTiles};
 use crate::epilogue::{Epilogue, FloatOutput};
 use crate::float_tiles::{FloatTiles, FloatWeights};
 use crate::form::{Form, Speed};
@@ -16,6 +17,7 @@ use crate::lanes::quantize_lanes;
 use crate::numerator::{Numerator, Summed, differing_bits_fit, pad_code};
 use crate::options::{InputScaling, OutputForm, PadValue};
 use crate::pack::Codes;
+use crate::padding::Padding;
 use crate::panels::Panels;
 use crate::quantizer::{Levels, Threshold, check_numbers};
 use crate::scratch::{Floats, Integers, Scratch, Side, product, take};
@@ -74,6 +76,52 @@ pub(crate) fn forward<T: Element>(
     };
     *T::floats(scratch) = floats;
     result
+}
+
+impl<T: Element> Output<'_, T> {
+    /// Checks what is added to numbers, and hands out the bias.
+    fn check_addends(&self) -> Result<Option<&ArrayView1<'_, T>>> {
+        let Output::Numbers(numbers) = self else { return Ok(None) };
+        if let Some(residual) = &numbers.residual {
+            check_numbers(Operand::Residual, residual)?;
+        }
+        Ok(numbers.bias.as_ref())
+    }
+
+    /// What is added to twice each filter's numerators, less twice its threshold.
+    fn less_thresholds(&self, addends: impl Iterator<Item = i64>) -> impl Iterator<Item = i64> {
+        let thresholds = match self {
+            Output::Numbers(_) => &[],
+            Output::Signs { thresholds, .. } => thresholds.thresholds(),
+        };
+        let mut thresholds = thresholds.iter();
+        addends.map(move |addend| addend - 2 * thresholds.next().copied().unwrap_or_default())
+    }
+}
+
+/// What makes outputs of integer sums, of either kind.
+struct Finishing<'a> {
+    kernel: Kernel,
+    geometry: &'a Geometry,
+    numerator: Numerator,
+    padding: &'a Padding,
+    code_sums: &'a [i64],
+}
+
+impl<'a> Finishing<'a> {
+    fn to_numbers<T>(
+        self,
+        epilogue: Epilogue<'a, T>,
+        residual: Option<ArrayView5<'a, T>>,
+    ) -> FloatOutput<'a, T> {
+        let Finishing { kernel, geometry, numerator, padding, code_sums } = self;
+        FloatOutput { kernel, geometry, numerator, padding, code_sums, epilogue, residual }
+    }
+
+    fn to_signs(self, thresholds: &'a SignThresholds) -> BitOutput<'a> {
+        let Finishing { geometry, numerator, padding, code_sums, .. } = self;
+        BitOutput { geometry, numerator, padding, code_sums, flips: thresholds.flips() }
+    }
 }
 
 /// Says which side has too many bits for exact integers.
@@ -137,21 +185,21 @@ impl<'a, T: Element> Call<'a, '_, T> {
         floats: &mut Floats<T>,
         output: Output<'_, T>,
     ) -> Result<()> {
+        if let Some(layout) = self.depthwise_layout(exact) {
+            let compute = match layout.arithmetic {
+                Arithmetic::Signs => Self::depthwise::<depthwise::Signs, 32>,
+                Arithmetic::Short => Self::depthwise::<depthwise::Short, 16>,
+                Arithmetic::Long => Self::depthwise::<depthwise::Long, 16>,
+            };
+            return compute(self, exact, &layout, buffers, floats, output);
+        }
         let (kernel, geometry) = (self.kernel, &self.task.geometry);
         let Exact { activation, weight, form, mut panels } = exact;
         let layout = &WordLayout::new(geometry, form, activation.bits() as usize);
         let words = take(&mut buffers.words, layout.input_len(geometry)?, "packed activations")?;
         let threshold = self.task.activation.threshold().filter(|_| form == Form::Planes);
         let magnitudes = self.magnitudes(threshold.is_some(), &mut floats.sample_magnitudes)?;
-        let bias = match &output {
-            Output::Numbers(numbers) => {
-                if let Some(residual) = &numbers.residual {
-                    check_numbers(Operand::Residual, residual)?;
-                }
-                numbers.bias.as_ref()
-            }
-            Output::Signs { .. } => None,
-        };
+        let bias = output.check_addends()?;
         let epilogue = self.epilogue(bias, magnitudes, &mut floats.side)?;
         let words = self.pack_input(layout, threshold, magnitudes, words)?;
         let nothing = match &output {
@@ -175,13 +223,7 @@ impl<'a, T: Element> Call<'a, '_, T> {
         let (pad, multiple) = pad_code(activation, self.task.pad);
         let padding = &mut buffers.padding;
         let addends = self.weights.sums().iter().map(|&sum| numerator.addend(sum));
-        match &output {
-            Output::Numbers(_) => padding.same(addends),
-            Output::Signs { thresholds, .. } => {
-                let thresholds = thresholds.thresholds().iter();
-                padding.same(addends.zip(thresholds).map(|(addend, t)| addend - 2 * t));
-            }
-        }
+        padding.same(output.less_thresholds(addends));
         if multiple != 0 && geometry.has_padding() && geometry.row_len() > 0 {
             let len = product(&[geometry.taps(), geometry.filters], "filter sums")?;
             let taps = take(&mut buffers.taps, len, "filter sums")?;
@@ -214,23 +256,88 @@ impl<'a, T: Element> Call<'a, '_, T> {
             summed,
             largest: (1 << activation.bits()) - 1,
         };
+        let finishing = Finishing { kernel, geometry, numerator, padding, code_sums };
         match output {
             Output::Numbers(Numbers { residual, out, .. }) => {
-                let finish = FloatOutput {
-                    kernel,
-                    geometry,
-                    numerator,
-                    padding,
-                    code_sums,
-                    epilogue,
-                    residual,
-                };
+                let finish = finishing.to_numbers(epilogue, residual);
                 tiles.run(&finish, &mut buffers.tiles, &mut floats.outs, out)
             }
             Output::Signs { thresholds, out } => {
-                let flips = thresholds.flips();
-                let finish = BitOutput { geometry, numerator, padding, code_sums, flips };
+                let finish = finishing.to_signs(thresholds);
                 tiles.run(&finish, &mut buffers.tiles, &mut Vec::new(), out)
+            }
+        }
+    }
+
+    /// How a depthwise convolution lies in lanes, if it is one, and has outputs. A position has one
+    /// row of sums then, for all groups, and so cannot have XNOR-Net's K, one for each.
+    fn depthwise_layout(&self, exact: Exact<'_>) -> Option<depthwise::Layout> {
+        let Task { geometry, pad, input_scaling, .. } = &self.task;
+        let fits = *input_scaling == InputScaling::None && geometry.positions() > 0;
+        let layout = depthwise::Layout::new(geometry, exact.activation, exact.weight, *pad);
+        layout.filter(|_| fits)
+    }
+
+    fn depthwise<P: depthwise::Product, const N: usize>(
+        &self,
+        exact: Exact<'_>,
+        layout: &depthwise::Layout,
+        buffers: &mut Integers,
+        floats: &mut Floats<T>,
+        output: Output<'_, T>,
+    ) -> Result<()> {
+        let (kernel, geometry) = (self.kernel, &self.task.geometry);
+        let Exact { activation, weight, panels, .. } = exact;
+        let (lanes, tiles) = P::buffers(&mut buffers.depth);
+        let input = take(&mut lanes.input, layout.input_len(geometry)?, "packed activations")?;
+        // The packing finds NaNs, but scales must be of numbers.
+        let found_later = !self.task.activation.scales_samples();
+        let magnitudes = self.magnitudes(found_later, &mut floats.sample_magnitudes)?;
+        let bias = output.check_addends()?;
+        let epilogue = self.epilogue(bias, magnitudes, &mut floats.side)?;
+        let number = |code| P::activation(activation.numerator(code));
+        let nan = match (&self.x, self.task.activation.threshold()) {
+            (Input::Signs(signs), _) => {
+                layout.unpack::<P>(geometry, signs, input, [number(0), number(1)]);
+                false
+            }
+            (Input::Numbers(x), Some(threshold)) => {
+                let numbers = [number(0), number(1)];
+                layout.pack::<T, P, _>(kernel, geometry, x, input, |_| {
+                    move |x| if threshold.code(x) == 0 { numbers[0] } else { numbers[1] }
+                })
+            }
+            (Input::Numbers(x), None) => {
+                layout.pack::<T, P, _>(kernel, geometry, x, input, |image| {
+                    let coder = self.task.coder(magnitudes, image);
+                    move |x| number(coder.code(x))
+                })
+            }
+        };
+        if nan {
+            return Err(Error::NaN { operand: Operand::Input });
+        }
+        let weights =
+            depthwise::lay_weights::<P, N>(layout, panels, weight, geometry, &mut lanes.weights)?;
+        depthwise::offsets(geometry, layout, &mut tiles.offsets);
+        let numerator =
+            Numerator::of_numerators(activation, weight, geometry.row_len(), self.task.form);
+        let padding = &mut buffers.padding;
+        padding.same(output.less_thresholds((0..geometry.filters).map(|_| numerator.addend(0))));
+        if numerator.fits_32_bits(activation, weight, geometry.row_len()) {
+            padding.make_narrow();
+        }
+        let finishing = Finishing { kernel, geometry, numerator, padding, code_sums: &[] };
+        let (input, offsets) = (input.as_chunks().0, &tiles.offsets[..]);
+        let depth_tiles = DepthTiles::<P, N> { kernel, geometry, layout, input, weights, offsets };
+        match output {
+            Output::Numbers(Numbers { residual, out, .. }) => {
+                let finish = finishing.to_numbers(epilogue, residual);
+                depth_tiles.run(&finish, &mut tiles.sums, &mut floats.outs, out)
+            }
+            Output::Signs { thresholds, out } => {
+                let finish = finishing.to_signs(thresholds);
+                depth_tiles.run(&finish, &mut tiles.sums, &mut Vec::new(), out)
             }
         }
     }

@@ -93,6 +93,7 @@ mod blocks;
 mod code_lanes;
 mod code_sums;
 mod convolution;
+mod depthwise;
 mod element;
 mod epilogue;
 mod error;

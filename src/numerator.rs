@@ -82,13 +82,28 @@ impl Numerator {
             constant: 2 * constant,
             denominator,
         };
+        numerator.in_form(row_len, form)
+    }
+
+    /// Of sums that are numerators of dot products themselves.
+    pub(crate) fn of_numerators(
+        activation: Levels,
+        weight: Levels,
+        row_len: usize,
+        form: OutputForm,
+    ) -> Self {
+        let denominator = activation.denominator() * weight.denominator();
+        Numerator { product: 2, denominator, ..Default::default() }.in_form(row_len, form)
+    }
+
+    fn in_form(self, row_len: usize, form: OutputForm) -> Self {
         match form {
-            OutputForm::Dot => numerator,
+            OutputForm::Dot => self,
             // (K + n / d) / 2 = (K d + n) / 2d
             OutputForm::Offset { .. } => Numerator {
-                constant: numerator.constant + 2 * k * denominator,
-                denominator: 2 * denominator,
-                ..numerator
+                constant: self.constant + 2 * row_len as i64 * self.denominator,
+                denominator: 2 * self.denominator,
+                ..self
             },
         }
     }
@@ -97,11 +112,9 @@ impl Numerator {
     /// thresholds no larger than numerators.
     pub(crate) fn fits_32_bits(&self, activation: Levels, weight: Levels, row_len: usize) -> bool {
         let (a, w) = (activation.largest_code(), weight.largest_code());
-        let magnitude = |levels: Levels| {
-            levels.offset().abs().max(levels.numerator(levels.largest_code() as u32).abs())
-        };
         let sums = self.product.abs() * a * w + self.row.abs() * a + self.filter.abs() * w;
-        let padding = 2 * activation.denominator().max(magnitude(activation)) * magnitude(weight);
+        let largest = activation.denominator().max(activation.largest_numerator());
+        let padding = 2 * largest * weight.largest_numerator();
         let threshold = 4 * self.denominator;
         let each = i128::from(sums + padding + threshold);
         let all = each * row_len as i128 + i128::from(self.constant.abs());

@@ -1,6 +1,7 @@
 //! The caller's workspace: it grows to what a call needs and is used again by the next.
 
 use crate::bit_tensor::BitTensor;
+use crate::depthwise::DepthBuffers;
 use crate::padding::Padding;
 use crate::panels::Panels;
 use crate::{Error, PackedWeights, Result};
@@ -26,6 +27,7 @@ pub(crate) struct Integers {
     /// Where the words of a window lie.
     pub(crate) offsets: Vec<u32>,
     pub(crate) tiles: WordBuffers,
+    pub(crate) depth: DepthBuffers,
     /// Weights, where they are packed closer than they are used.
     pub(crate) panels: Panels,
     /// What padded `[tap][filter]` add, and what that makes for the sums of a position.

@@ -16,7 +16,7 @@ use crate::scratch::{product, reserve, take};
 
 /// Padding is laid around an image only as long as it makes it at most so many times larger;
 /// a long window over little else but padding is gathered.
-const PADDED_SIZE: usize = 4;
+pub(crate) const PADDED_SIZE: usize = 4;
 
 /// See the module.
 #[derive(Clone, Copy, Debug)]

@@ -125,6 +125,11 @@ impl Levels {
         self.step * i64::from(code) + self.offset
     }
 
+    /// The largest magnitude of a numerator.
+    pub(crate) fn largest_numerator(&self) -> i64 {
+        self.numerator(0).abs().max(self.numerator(max_code(self.bits) as u32).abs())
+    }
+
     /// The number that a code stands for.
     pub fn value<T: Element>(&self, code: u32) -> T {
         T::of_integer(self.numerator(code)) / T::of_integer(self.denominator)
