@@ -109,7 +109,7 @@ struct Finishing<'a> {
 }
 
 impl<'a> Finishing<'a> {
-    fn to_numbers<T>(
+    fn numbers<T>(
         self,
         epilogue: Epilogue<'a, T>,
         residual: Option<ArrayView5<'a, T>>,
@@ -118,7 +118,7 @@ impl<'a> Finishing<'a> {
         FloatOutput { kernel, geometry, numerator, padding, code_sums, epilogue, residual }
     }
 
-    fn to_signs(self, thresholds: &'a SignThresholds) -> BitOutput<'a> {
+    fn signs(self, thresholds: &'a SignThresholds) -> BitOutput<'a> {
         let Finishing { geometry, numerator, padding, code_sums, .. } = self;
         BitOutput { geometry, numerator, padding, code_sums, flips: thresholds.flips() }
     }
@@ -259,11 +259,11 @@ impl<'a, T: Element> Call<'a, '_, T> {
         let finishing = Finishing { kernel, geometry, numerator, padding, code_sums };
         match output {
             Output::Numbers(Numbers { residual, out, .. }) => {
-                let finish = finishing.to_numbers(epilogue, residual);
+                let finish = finishing.numbers(epilogue, residual);
                 tiles.run(&finish, &mut buffers.tiles, &mut floats.outs, out)
             }
             Output::Signs { thresholds, out } => {
-                let finish = finishing.to_signs(thresholds);
+                let finish = finishing.signs(thresholds);
                 tiles.run(&finish, &mut buffers.tiles, &mut Vec::new(), out)
             }
         }
@@ -332,11 +332,11 @@ impl<'a, T: Element> Call<'a, '_, T> {
         let depth_tiles = DepthTiles::<P, N> { kernel, geometry, layout, input, weights, offsets };
         match output {
             Output::Numbers(Numbers { residual, out, .. }) => {
-                let finish = finishing.to_numbers(epilogue, residual);
+                let finish = finishing.numbers(epilogue, residual);
                 depth_tiles.run(&finish, &mut tiles.sums, &mut floats.outs, out)
             }
             Output::Signs { thresholds, out } => {
-                let finish = finishing.to_signs(thresholds);
+                let finish = finishing.signs(thresholds);
                 depth_tiles.run(&finish, &mut tiles.sums, &mut Vec::new(), out)
             }
         }

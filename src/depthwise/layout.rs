@@ -51,11 +51,15 @@ impl Layout {
         let pad = pad.as_integer() * activation.denominator();
         let largest = activation.largest_numerator().max(pad.abs());
         let sum = largest * weight.largest_numerator() * geometry.row_len() as i64;
-        let arithmetic = match sum {
-            ..=0x7f if [0, 1].map(|code| weight.numerator(code)) == [-1, 1] => Arithmetic::Signs,
-            ..=0x7fff => Arithmetic::Short,
-            ..=0x7fff_ffff => Arithmetic::Long,
-            _ => return None,
+        let signs = [0, 1].map(|code| weight.numerator(code)) == [-1, 1] && weight.bits() == 1;
+        let arithmetic = if signs && sum <= i8::MAX.into() {
+            Arithmetic::Signs
+        } else if sum <= i16::MAX.into() {
+            Arithmetic::Short
+        } else if sum <= i32::MAX.into() {
+            Arithmetic::Long
+        } else {
+            return None;
         };
         let grid = geometry.padded_input();
         let pixels = product(&grid, "padded input").ok()?;
