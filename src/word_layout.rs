@@ -173,6 +173,12 @@ impl WordLayout {
         if row.is_empty() {
             return; // without channels a kernel may be longer than could ever be walked through
         }
+        if self.plane_words == 1 {
+            let rows = row.chunks_mut(self.row_words).enumerate();
+            return rows.for_each(|(plane, row)| {
+                self.gather_short(geometry, image, pad, position, plane, row)
+            });
+        }
         let channel_bits = geometry.group_channels() * self.code_bits;
         row.fill(0);
         geometry.for_each_tap(position, |tap, pixel| {
@@ -188,6 +194,38 @@ impl WordLayout {
                 }
             }
         });
+    }
+
+    /// The same for a plane of pixels of a word each: few channels, so that there are many of them
+    /// for what is computed with them.
+    fn gather_short(
+        &self,
+        geometry: &Geometry,
+        image: &[u32],
+        pad: u8,
+        position: usize,
+        plane: usize,
+        row: &mut [u32],
+    ) {
+        let channel_bits = geometry.group_channels() * self.code_bits;
+        let padding = self.pad_word(pad, plane) & (u32::MAX >> (32 - channel_bits));
+        let mut words = row.iter_mut();
+        // Codes that do not fill a word yet.
+        let (mut held, mut filled) = (0u64, 0);
+        geometry.for_each_run(position, |taps, first| {
+            for i in 0..taps.len() {
+                let bits =
+                    first.map_or(padding, |first| image[(first + i) * self.pixel_words + plane]);
+                held |= u64::from(bits) << filled;
+                filled += channel_bits;
+                if filled >= 32 {
+                    words.next().into_iter().for_each(|word| *word = held as u32);
+                    held >>= 32;
+                    filled -= 32;
+                }
+            }
+        });
+        words.next().into_iter().for_each(|word| *word = held as u32);
     }
 
     /// A word of padded codes in a plane.

@@ -108,7 +108,7 @@ impl<P: Product, const N: usize> DepthTiles<'_, P, N> {
         F::Out: Copy + Default,
     {
         let (geometry, pixel_lanes) = (self.geometry, self.layout.pixel_lanes());
-        let work = geometry.output_shape().iter().product::<usize>() * geometry.taps();
+        let work = out.len().saturating_mul(F::FILTERS).saturating_mul(geometry.taps());
         let blocks = blocks(work, PRODUCTS_PER_BLOCK);
         let tile_rows = (TILE_SUMS / pixel_lanes).clamp(1, MAX_ROWS);
         let outs_len = finish.buffer_len(tile_rows, geometry.filters);

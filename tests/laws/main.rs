@@ -3,6 +3,7 @@
 mod backward;
 mod bit_tensor;
 mod case;
+mod depthwise;
 mod fold;
 mod forward;
 mod layer;
