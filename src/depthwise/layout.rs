@@ -185,10 +185,11 @@ impl<T: Element, L: Copy, Q: Fn(T) -> L> Code for PackLine<'_, T, L, Q> {
             return nan;
         }
         for (channel, pixels) in pixels.axis_iter(Axis(1)).enumerate() {
-            let lanes = line[channel * copies..].chunks_mut(pixel_lanes);
-            for (lanes, &x) in lanes.zip(&pixels) {
-                lanes[..copies].fill(quantize(x));
-                nan |= x.is_nan();
+            for copy in channel * copies..(channel + 1) * copies {
+                for (lane, &x) in line[copy..].iter_mut().step_by(pixel_lanes).zip(&pixels) {
+                    *lane = quantize(x);
+                    nan |= x.is_nan();
+                }
             }
         }
         nan
