@@ -1,8 +1,8 @@
 //! Integer sums to the signs of what floats would have become of them (see `fold`).
 
-use crate::epilogue::Integer;
 use crate::geometry::Geometry;
-use crate::numerator::Numerator;
+use crate::kernel::{Code, Kernel};
+use crate::numerator::{Carrier, Numerator, Precision, SumIn};
 use crate::padding::Padding;
 use crate::word_tiles::{Finish, Sums};
 use ndarray::{ArrayViewMut1, ArrayViewMut4, s};
@@ -10,6 +10,7 @@ use ndarray::{ArrayViewMut1, ArrayViewMut4, s};
 /// Compares numerators with the threshold of their filter, and packs the bits: an output element
 /// is a word of 32 filters.
 pub(crate) struct BitOutput<'a> {
+    pub(crate) kernel: Kernel,
     pub(crate) geometry: &'a Geometry,
     pub(crate) numerator: Numerator,
     /// What is added to twice a numerator, less twice the threshold.
@@ -20,43 +21,6 @@ pub(crate) struct BitOutput<'a> {
     pub(crate) flips: &'a [u32],
 }
 
-impl BitOutput<'_> {
-    #[inline(always)]
-    fn finish_row<S: Copy + Into<I>, I: Integer>(
-        &self,
-        first_filter: usize,
-        row: usize,
-        sums: &[S],
-        addends: &[I],
-        mut out: ArrayViewMut1<'_, u32>,
-    ) {
-        let product = I::of(self.numerator.product);
-        let code_sum = self.code_sums.get(row).copied().unwrap_or_default();
-        let row_addend = I::of(self.numerator.row * code_sum);
-        let addends = &addends[first_filter..][..sums.len()];
-        let bit =
-            |sum: S, addend: I| u32::from(product * sum.into() + (row_addend + addend) >= I::of(0));
-        // A group may begin within a word.
-        let mut at = first_filter % 32;
-        let first_word = first_filter / 32;
-        let (mut sums, mut addends) = (sums, addends);
-        for (word, flips) in out.iter_mut().zip(&self.flips[first_word..]) {
-            let len = sums.len().min(32 - at);
-            let bits = match (sums.first_chunk::<32>(), addends.first_chunk::<32>()) {
-                // Of a known length, it is vectorized.
-                (Some(sums), Some(addends)) if at == 0 => {
-                    (0..32).fold(0, |bits, i| bits | bit(sums[i], addends[i]) << i)
-                }
-                _ => (0..len).fold(0, |bits, i| bits | bit(sums[i], addends[i]) << (at + i)),
-            };
-            let held = u32::MAX >> (32 - len) << at;
-            *word = *word & !held | (bits ^ flips) & held;
-            (sums, addends) = (&sums[len..], &addends[len..]);
-            at = 0;
-        }
-    }
-}
-
 impl Finish for BitOutput<'_> {
     type Out = u32;
     const FILTERS: usize = 32;
@@ -65,7 +29,6 @@ impl Finish for BitOutput<'_> {
         0
     }
 
-    #[inline(always)]
     fn finish(
         &self,
         tile: &Sums<'_>,
@@ -73,24 +36,83 @@ impl Finish for BitOutput<'_> {
         out: &mut ArrayViewMut4<'_, u32>,
         start: usize,
     ) {
+        // Apart from the products, so that it is compiled once for all of them.
+        self.kernel.vectorize(FinishTile { output: self, tile, out: out.view_mut(), start });
+    }
+}
+
+struct FinishTile<'a, 'b> {
+    output: &'a BitOutput<'b>,
+    tile: &'a Sums<'a>,
+    out: ArrayViewMut4<'a, u32>,
+    start: usize,
+}
+
+impl Code for FinishTile<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Sums { sums, wide, .. } = *self.tile;
+        match (self.output.padding.precision(), wide.is_empty()) {
+            (Precision::Float, true) => self.write::<f32, _>(sums),
+            (Precision::Narrow, true) => self.write::<i32, _>(sums),
+            (Precision::Wide, true) => self.write::<i64, _>(sums),
+            (_, false) => self.write::<i64, _>(wide),
+        }
+    }
+}
+
+impl FinishTile<'_, '_> {
+    #[inline(always)]
+    fn write<C: Carrier, S: SumIn<C>>(self, sums: &[S]) {
+        let FinishTile { output, tile, mut out, start } = self;
         let (_, _, height, width) = out.dim();
-        let first = tile.filters.start;
         for i in 0..tile.rows {
             let at = start + i;
             let out = out.slice_mut(s![.., at / (height * width), at / width % height, at % width]);
-            let position = tile.position + i;
-            let row = (tile.image * self.geometry.positions() + position) * self.geometry.groups()
-                + tile.group;
-            if !tile.wide.is_empty() {
-                let addends = self.padding.wide(self.geometry, position);
-                self.finish_row(first, row, tile.row(tile.wide, i), addends, out);
-            } else if self.padding.is_narrow() {
-                let addends = self.padding.narrow(self.geometry, position);
-                self.finish_row(first, row, tile.row(tile.sums, i), addends, out);
-            } else {
-                let addends = self.padding.wide(self.geometry, position);
-                self.finish_row(first, row, tile.row(tile.sums, i), addends, out);
-            }
+            output.write_row::<C, S>(tile, i, tile.row(sums, i), out);
+        }
+    }
+}
+
+impl BitOutput<'_> {
+    #[inline(always)]
+    fn write_row<C: Carrier, S: SumIn<C>>(
+        &self,
+        tile: &Sums<'_>,
+        i: usize,
+        sums: &[S],
+        mut out: ArrayViewMut1<'_, u32>,
+    ) {
+        let position = tile.position + i;
+        let row = (tile.image * self.geometry.positions() + position) * self.geometry.groups();
+        let code_sum = self.code_sums.get(row + tile.group).copied().unwrap_or_default();
+        let product = C::of_twice(self.numerator.product);
+        let least = C::of_twice(-self.numerator.row * code_sum);
+        let first = tile.filters.start;
+        let addends = &self.padding.addends::<C>(self.geometry, position)[first..][..sums.len()];
+        let bit = |sum: S, addend: C| u32::from(product * sum.carried() + addend >= least);
+        // A group may begin within a word.
+        let mut at = first % 32;
+        let (mut sums, mut addends) = (sums, addends);
+        for (word, flips) in out.iter_mut().zip(&self.flips[first / 32..]) {
+            let len = sums.len().min(32 - at);
+            let bits = match (sums.first_chunk::<32>(), addends.first_chunk::<32>()) {
+                // Of a known length, it is vectorized.
+                (Some(sums), Some(addends)) if at == 0 => {
+                    let mut bits = 0;
+                    for i in 0..32 {
+                        bits |= bit(sums[i], addends[i]) << i;
+                    }
+                    bits
+                }
+                _ => (0..len).fold(0, |bits, i| bits | bit(sums[i], addends[i]) << (at + i)),
+            };
+            let held = u32::MAX >> (32 - len) << at;
+            *word = *word & !held | (bits ^ flips) & held;
+            (sums, addends) = (&sums[len..], &addends[len..]);
+            at = 0;
         }
     }
 }

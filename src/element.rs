@@ -40,6 +40,9 @@ pub trait Element:
     fn of_i32(value: i32) -> Self;
     /// Exact.
     #[doc(hidden)]
+    fn of_f32(value: f32) -> Self;
+    /// Exact.
+    #[doc(hidden)]
     fn as_f64(self) -> f64;
     /// With those of the first [`MANTISSA`] bits of the mantissa flipped that are set in `bits`.
     #[doc(hidden)]
@@ -68,6 +71,10 @@ macro_rules! element {
             #[inline(always)]
             fn of_i32(value: i32) -> Self {
                 value as $float
+            }
+            #[inline(always)]
+            fn of_f32(value: f32) -> Self {
+                value.into()
             }
             fn as_f64(self) -> f64 {
                 self.into()

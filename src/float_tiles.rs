@@ -3,7 +3,8 @@
 use crate::Element;
 use crate::Result;
 use crate::blocks::{Block, Cut, Divide, Shares};
-use crate::epilogue::{Epilogue, Place, are_planes, positions};
+use crate::epilogue::{Epilogue, Place};
+use crate::float_output::OutputRows;
 use crate::geometry::Geometry;
 use crate::im2row::gather;
 use crate::kernel::{Kernel, PANEL};
@@ -11,7 +12,7 @@ use crate::parallel::blocks;
 use crate::scratch::{product, take};
 use crate::weight_only::{CodedWeights, MANY_ROWS};
 use ndarray::linalg::general_mat_mul;
-use ndarray::{ArrayView2, ArrayViewMut2, ArrayViewMut4, ArrayViewMut5, Axis, s};
+use ndarray::{ArrayView2, ArrayViewMut2, ArrayViewMut4, ArrayViewMut5, s};
 use std::ops::Range;
 
 /// A forward whose operands are quantized: only products and the epilogue are left to do.
@@ -148,28 +149,13 @@ impl<T: Element> FloatTiles<'_, T> {
         out: &mut ArrayViewMut4<'_, T>,
         start: usize,
     ) {
-        let (filters, _, height, width) = out.dim();
-        let place = |i| Place { row: place.row + i * self.geometry.groups(), ..place };
-        let rows = dots.chunks(filters).enumerate();
-        let Some(mut out) = positions(out, start, rows.len()) else {
-            for (i, dots) in rows {
-                let at = start + i;
-                let at = s![.., at / (height * width), at / width % height, at % width];
-                self.epilogue.finish_floats(place(i), dots, out.slice_mut(at));
-            }
-            return;
-        };
-        if !are_planes(&out) {
-            for ((i, dots), out) in rows.zip(out.axis_iter_mut(Axis(1))) {
-                self.epilogue.finish_floats(place(i), dots, out);
-            }
-            return;
+        let filters = out.dim().0;
+        let mut rows = OutputRows::new(out.view_mut(), start, dots.len() / filters, outs);
+        for (i, dots) in dots.chunks(filters).enumerate() {
+            let place = Place { row: place.row + i * self.geometry.groups(), ..place };
+            self.epilogue.finish_floats(place, dots, rows.row(i));
         }
-        let outs = &mut outs[..dots.len()];
-        for ((i, dots), out) in rows.zip(outs.chunks_mut(filters)) {
-            self.epilogue.finish_floats(place(i), dots, out.into());
-        }
-        self.kernel.transpose(outs, out);
+        rows.finish(self.kernel);
     }
 
     /// The windows of consecutive positions of an image, from the first on.

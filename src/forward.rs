@@ -8,7 +8,8 @@ use crate::bit_tensor::sign_threshold;
 use crate::code_lanes::pack_codes;
 use crate::code_sums::code_sums;
 use crate::depthwise::{self, Arithmetic, DepthTiles};
-use crate::epilogue::{Epilogue, FloatOutput};
+use crate::epilogue::Epilogue;
+use crate::float_output::FloatOutput;
 use crate::float_tiles::{FloatTiles, FloatWeights};
 use crate::form::{Form, Speed};
 use crate::geometry::Geometry;
@@ -119,8 +120,8 @@ impl<'a> Finishing<'a> {
     }
 
     fn signs(self, thresholds: &'a SignThresholds) -> BitOutput<'a> {
-        let Finishing { geometry, numerator, padding, code_sums, .. } = self;
-        BitOutput { geometry, numerator, padding, code_sums, flips: thresholds.flips() }
+        let Finishing { kernel, geometry, numerator, padding, code_sums } = self;
+        BitOutput { kernel, geometry, numerator, padding, code_sums, flips: thresholds.flips() }
     }
 }
 
@@ -230,9 +231,7 @@ impl<'a, T: Element> Call<'a, '_, T> {
             self.weights.sum_taps(kernel, weight, 2 * multiple, taps);
             padding.add_taps(geometry, taps)?;
         }
-        if numerator.fits_32_bits(activation, weight, geometry.row_len()) {
-            padding.make_narrow();
-        }
+        padding.set_precision(numerator.precision(activation, weight, geometry.row_len()));
         let code_sums = match numerator.row {
             0 => &[],
             _ => {
@@ -324,9 +323,7 @@ impl<'a, T: Element> Call<'a, '_, T> {
             Numerator::of_numerators(activation, weight, geometry.row_len(), self.task.form);
         let padding = &mut buffers.padding;
         padding.same(output.less_thresholds((0..geometry.filters).map(|_| numerator.addend(0))));
-        if numerator.fits_32_bits(activation, weight, geometry.row_len()) {
-            padding.make_narrow();
-        }
+        padding.set_precision(numerator.precision(activation, weight, geometry.row_len()));
         let finishing = Finishing { kernel, geometry, numerator, padding, code_sums: &[] };
         let (input, offsets) = (input.as_chunks().0, &tiles.offsets[..]);
         let depth_tiles = DepthTiles::<P, N> { kernel, geometry, layout, input, weights, offsets };

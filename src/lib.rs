@@ -97,6 +97,7 @@ mod depthwise;
 mod element;
 mod epilogue;
 mod error;
+mod float_output;
 mod float_tiles;
 mod fold;
 mod form;

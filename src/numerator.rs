@@ -16,8 +16,11 @@
 //!
 //! Everything is kept doubled, so that the halves stay integers.
 
+use crate::Element;
 use crate::options::{OutputForm, PadValue};
+use crate::padding::Padding;
 use crate::quantizer::Levels;
+use std::ops::{Add, Mul};
 
 /// Longest row whose sums of products of bytes fit into `i64` with their factors. Only operands
 /// without elements have longer ones.
@@ -108,22 +111,126 @@ impl Numerator {
         }
     }
 
-    /// Whether everything that is computed with it fits into 32 bits, with what padding adds, and
-    /// thresholds no larger than numerators.
-    pub(crate) fn fits_32_bits(&self, activation: Levels, weight: Levels, row_len: usize) -> bool {
+    /// What everything that is computed with it fits into, with what padding adds, and thresholds
+    /// no larger than numerators.
+    pub(crate) fn precision(
+        &self,
+        activation: Levels,
+        weight: Levels,
+        row_len: usize,
+    ) -> Precision {
         let (a, w) = (activation.largest_code(), weight.largest_code());
         let sums = self.product.abs() * a * w + self.row.abs() * a + self.filter.abs() * w;
         let largest = activation.denominator().max(activation.largest_numerator());
         let padding = 2 * largest * weight.largest_numerator();
         let threshold = 4 * self.denominator;
         let each = i128::from(sums + padding + threshold);
-        let all = each * row_len as i128 + i128::from(self.constant.abs());
-        all <= i128::from(i32::MAX)
+        match each * row_len as i128 + i128::from(self.constant.abs()) {
+            all if all <= 1 << f32::MANTISSA_DIGITS => Precision::Float,
+            all if all <= i128::from(i32::MAX) => Precision::Narrow,
+            _ => Precision::Wide,
+        }
     }
 
     /// What is added for a filter whose codes have the given sum.
     pub(crate) fn addend(&self, code_sum: i64) -> i64 {
         self.filter * code_sum + self.constant
+    }
+}
+
+/// What numerators are computed in: see [`Carrier`].
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) enum Precision {
+    /// `f32`: needs no conversion at last.
+    Float,
+    /// `i32`.
+    Narrow,
+    /// `i64`.
+    #[default]
+    Wide,
+}
+
+/// A type that numerators are computed in, without rounding.
+pub(crate) trait Carrier:
+    Copy + PartialOrd + Add<Output = Self> + Mul<Output = Self>
+{
+    /// From twice a value that is known to fit.
+    fn of_twice(twice: i64) -> Self;
+    fn to_float<T: Element>(self) -> T;
+    /// What is added to the sum of each filter, `[kind of position][filter]`.
+    fn addends(padding: &Padding) -> &[Self];
+}
+
+impl Carrier for f32 {
+    #[inline(always)]
+    fn of_twice(twice: i64) -> Self {
+        twice as f32 * 0.5
+    }
+    #[inline(always)]
+    fn to_float<T: Element>(self) -> T {
+        T::of_f32(self)
+    }
+    #[inline(always)]
+    fn addends(padding: &Padding) -> &[Self] {
+        padding.float()
+    }
+}
+
+/// Twice the numerator.
+impl Carrier for i32 {
+    #[inline(always)]
+    fn of_twice(twice: i64) -> Self {
+        twice as i32
+    }
+    #[inline(always)]
+    fn to_float<T: Element>(self) -> T {
+        T::of_i32(self >> 1) // it is even
+    }
+    #[inline(always)]
+    fn addends(padding: &Padding) -> &[Self] {
+        padding.narrow()
+    }
+}
+
+/// Twice the numerator.
+impl Carrier for i64 {
+    #[inline(always)]
+    fn of_twice(twice: i64) -> Self {
+        twice
+    }
+    #[inline(always)]
+    fn to_float<T: Element>(self) -> T {
+        T::of_integer(self >> 1)
+    }
+    #[inline(always)]
+    fn addends(padding: &Padding) -> &[Self] {
+        padding.wide()
+    }
+}
+
+/// A kernel's sum, which a carrier holds without rounding.
+pub(crate) trait SumIn<C>: Copy {
+    fn carried(self) -> C;
+}
+
+impl SumIn<f32> for i32 {
+    #[inline(always)]
+    fn carried(self) -> f32 {
+        self as f32
+    }
+}
+
+impl SumIn<i32> for i32 {
+    #[inline(always)]
+    fn carried(self) -> i32 {
+        self
+    }
+}
+
+impl<S: Copy + Into<i64>> SumIn<i64> for S {
+    #[inline(always)]
+    fn carried(self) -> i64 {
+        self.into()
     }
 }
 

@@ -7,6 +7,7 @@
 
 use crate::Result;
 use crate::geometry::Geometry;
+use crate::numerator::{Carrier, Precision};
 use crate::scratch::{product, reserve, take};
 use std::ops::Range;
 
@@ -23,15 +24,17 @@ pub(crate) struct Padding {
     base: Vec<i64>,
     /// `[kind][filter]`.
     addends: Vec<i64>,
-    /// The same, where nothing that is computed with them can overflow 32 bits.
+    /// The same in what numerators are computed in, if it is not `i64`.
     narrow: Vec<i32>,
+    float: Vec<f32>,
+    precision: Precision,
 }
 
 impl Padding {
     /// All positions are of one kind, which adds `addends`.
     pub(crate) fn same(&mut self, addends: impl Iterator<Item = i64>) {
         self.kinds.clear();
-        self.narrow.clear();
+        self.precision = Precision::Wide;
         self.base.clear();
         self.base.extend(addends);
         self.addends.clone_from(&self.base);
@@ -107,30 +110,39 @@ impl Padding {
         Ok(())
     }
 
-    /// Says that 32 bits are enough.
-    pub(crate) fn make_narrow(&mut self) {
-        self.narrow.extend(self.addends.iter().map(|&addend| addend as i32));
+    /// Says what is precise enough.
+    pub(crate) fn set_precision(&mut self, precision: Precision) {
+        self.precision = precision;
+        self.narrow.clear();
+        self.float.clear();
+        match precision {
+            Precision::Float => self.float.extend(self.addends.iter().map(|&a| f32::of_twice(a))),
+            Precision::Narrow => self.narrow.extend(self.addends.iter().map(|&a| i32::of_twice(a))),
+            Precision::Wide => {}
+        }
     }
 
-    pub(crate) fn is_narrow(&self) -> bool {
-        !self.narrow.is_empty()
+    pub(crate) fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// What is added to the sum of each filter at a position.
     #[inline(always)]
-    pub(crate) fn wide(&self, geometry: &Geometry, position: usize) -> &[i64] {
-        &self.addends[self.kind(position) * geometry.filters..]
+    pub(crate) fn addends<C: Carrier>(&self, geometry: &Geometry, position: usize) -> &[C] {
+        let kind = self.kinds.get(position).map_or(0, |&kind| kind as usize);
+        &C::addends(self)[kind * geometry.filters..]
     }
 
-    /// The same in 32 bits.
-    #[inline(always)]
-    pub(crate) fn narrow(&self, geometry: &Geometry, position: usize) -> &[i32] {
-        &self.narrow[self.kind(position) * geometry.filters..]
+    pub(crate) fn wide(&self) -> &[i64] {
+        &self.addends
     }
 
-    #[inline(always)]
-    fn kind(&self, position: usize) -> usize {
-        self.kinds.get(position).map_or(0, |&kind| kind as usize)
+    pub(crate) fn narrow(&self) -> &[i32] {
+        &self.narrow
+    }
+
+    pub(crate) fn float(&self) -> &[f32] {
+        &self.float
     }
 }
 
