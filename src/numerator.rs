@@ -244,3 +244,6 @@ pub(crate) fn pad_code(activation: Levels, pad: PadValue) -> (u8, i64) {
         None => (0, wanted - activation.numerator(0)),
     }
 }
+
+#[cfg(test)]
+mod tests;
