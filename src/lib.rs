@@ -85,6 +85,7 @@
 mod activation;
 mod activations;
 mod affine;
+mod aligned;
 mod backward;
 mod bit_lanes;
 mod bit_output;

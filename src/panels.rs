@@ -1,16 +1,17 @@
 //! Weight codes in memory: panels of filters, as the kernels want them.
 
 use crate::Result;
+use crate::aligned::Aligned;
 use crate::form::Form;
 use crate::kernel::{Code, Kernel, PANEL, Weights, Width};
-use crate::scratch::{product, take};
+use crate::scratch::product;
 use std::ops::Range;
 
 /// Rows of codes, one a filter, in panels that follow each other; the last is filled up with zeros.
 /// Of codes in planes, there are the panels of the lowest bits, then those of the next.
 #[derive(Clone, Debug)]
 pub(crate) struct Panels {
-    words: Vec<u32>,
+    words: Aligned<u32>,
     filters: usize,
     row_len: usize,
     held: Held,
@@ -22,7 +23,7 @@ impl PartialEq for Panels {
         let same_codes = |filter| self.codes(filter).eq(other.codes(filter));
         (self.filters, self.row_len) == (other.filters, other.row_len)
             && match self.held == other.held {
-                true => self.words == other.words,
+                true => *self.words == *other.words,
                 false => (0..self.filters).all(same_codes),
             }
     }
@@ -80,7 +81,7 @@ impl Held {
 
 impl Default for Panels {
     fn default() -> Self {
-        Panels { words: Vec::new(), filters: 0, row_len: 0, held: Held::Planes(1) }
+        Panels { words: Aligned::default(), filters: 0, row_len: 0, held: Held::Planes(1) }
     }
 }
 
@@ -96,10 +97,9 @@ impl Panels {
         self.filters = filters;
         self.row_len = row_len;
         self.held = Held::new(form, bits);
-        self.words.clear();
         let panels = filters.div_ceil(PANEL);
         let sizes = [self.held.planes(), panels, PANEL, self.held.panel_words(row_len)];
-        take(&mut self.words, product(&sizes, "packed weights")?, "packed weights")?;
+        self.words.zeros(product(&sizes, "packed weights")?, "packed weights")?;
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! The caller's workspace: it grows to what a call needs and is used again by the next.
 
+use crate::aligned::Aligned;
 use crate::bit_tensor::BitTensor;
 use crate::depthwise::DepthBuffers;
 use crate::padding::Padding;
@@ -43,9 +44,9 @@ pub(crate) struct WordBuffers {
     /// Gathered windows.
     pub(crate) rows: Vec<u32>,
     /// Sums of products, or of differing bits.
-    pub(crate) sums: Vec<i32>,
+    pub(crate) sums: Aligned<i32>,
     /// Differing bits of two planes.
-    pub(crate) counts: Vec<i32>,
+    pub(crate) counts: Aligned<i32>,
     pub(crate) wide: Vec<i64>,
 }
 

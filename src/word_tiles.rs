@@ -3,6 +3,7 @@
 //! stay in the first cache until the epilogue has used them up.
 
 use crate::Result;
+use crate::aligned::Aligned;
 use crate::blocks::{Block, Cut, Divide, Shares};
 use crate::geometry::Geometry;
 use crate::kernel::{Code, Kernel, LONGEST, Offsets, PANEL, Rows};
@@ -183,8 +184,8 @@ impl WordTiles<'_> {
         let wide = if self.is_wide() { filters } else { 0 };
         let buffers = Buffers {
             rows: shares(&mut buffers.rows, blocks, product(&[gathered, row_words], "windows")?)?,
-            sums: shares(&mut buffers.sums, blocks, shape.rows * filters)?,
-            counts: shares(&mut buffers.counts, blocks, shape.rows * counts)?,
+            sums: aligned_shares(&mut buffers.sums, blocks, shape.rows * filters)?,
+            counts: aligned_shares(&mut buffers.counts, blocks, shape.rows * counts)?,
             wide: shares(&mut buffers.wide, blocks, shape.rows * wide)?,
             outs: shares(outs, blocks, finish.buffer_len(shape.rows, filters))?,
         };
@@ -427,4 +428,13 @@ fn shares<V: Copy + Default>(
     len: usize,
 ) -> Result<Shares<'_, V>> {
     Ok(Shares::new(take(buffer, product(&[blocks, len], "windows")?, "windows")?, len))
+}
+
+/// The same, the first at the beginning of a line.
+fn aligned_shares<V: Copy + Default>(
+    buffer: &mut Aligned<V>,
+    blocks: usize,
+    len: usize,
+) -> Result<Shares<'_, V>> {
+    Ok(Shares::new(buffer.take(product(&[blocks, len], "windows")?, "windows")?, len))
 }
