@@ -33,16 +33,15 @@ impl<T: Element> Finish for FloatOutput<'_, T> {
         rows * filters
     }
 
-    fn to_floats(&self, filters: Range<usize>) -> Option<ToFloats<'_, T>> {
+    fn to_floats(&self, filters: Range<usize>) -> Option<ToFloats<'_>> {
         let Epilogue { factors, k_map, bias, .. } = self.epilogue;
         let addends = self.padding.addends_everywhere()?;
         let plain = self.numerator.denominator == 1 && self.code_sums.is_empty();
-        (plain && k_map.is_empty() && self.residual.is_none()).then(|| ToFloats {
-            product: f32::of_twice(self.numerator.product),
-            addends: &addends[filters.clone()],
-            factors: factors.get(filters.clone()).unwrap_or_default(),
-            bias: bias.get(filters).unwrap_or_default(),
-        })
+        let fits = plain && k_map.is_empty() && self.residual.is_none();
+        let product = f32::of_twice(self.numerator.product);
+        let factors = factors.get(filters.clone()).unwrap_or_default();
+        let bias = bias.get(filters.clone()).unwrap_or_default();
+        ToFloats::new(product, &addends[filters], factors, bias).filter(|_| fits)
     }
 
     fn finish(

@@ -13,7 +13,7 @@ use crate::panels::Panels;
 use crate::parallel::blocks;
 use crate::scratch::{WordBuffers, product, take};
 use crate::word_layout::WordLayout;
-use ndarray::{ArrayViewMut4, ArrayViewMut5, s};
+use ndarray::{ArrayViewMut4, ArrayViewMut5, Axis, s};
 use std::ops::Range;
 
 /// Sums of a tile: they stay in the first cache. Filters come first, so that outputs that lie side
@@ -60,7 +60,7 @@ pub(crate) trait Finish: Sync {
 
     /// How the outputs of some filters are made of differing bits, if those of all positions are
     /// made in the same way.
-    fn to_floats(&self, _filters: Range<usize>) -> Option<ToFloats<'_, Self::Out>> {
+    fn to_floats(&self, _filters: Range<usize>) -> Option<ToFloats<'_>> {
         None
     }
 
@@ -167,6 +167,8 @@ impl<F: Finish> Code for Compute<'_, '_, '_, F> {
 struct TileShape {
     rows: usize,
     panels: usize,
+    /// Whether outputs are made without writing sums.
+    at_once: bool,
     /// Panels that are used up for a tile of rows before the next: all tiles find them in the
     /// second cache.
     cached_panels: usize,
@@ -190,7 +192,7 @@ impl WordTiles<'_> {
         let words = row_words.saturating_mul(self.panels.planes());
         let work = out.len().saturating_mul(F::FILTERS).saturating_mul(words);
         let blocks = blocks(work, WORDS_PER_BLOCK);
-        let shape = self.tile_shape();
+        let shape = self.tile_shape(self.finishes_at_once(finish, &out));
         let filters = shape.panels * PANEL;
         let gathered = if self.layout.direct { 0 } else { shape.rows };
         let counts = if self.layout.planes * self.panels.planes() > 1 { filters } else { 0 };
@@ -214,15 +216,18 @@ impl WordTiles<'_> {
         Ok(())
     }
 
-    fn tile_shape(&self) -> TileShape {
+    fn tile_shape(&self, at_once: bool) -> TileShape {
         let panels = self.geometry.group_filters().div_ceil(PANEL).clamp(2, MAX_PANELS);
-        let mut rows = (TILE_SUMS / (panels * PANEL)).min(MAX_ROWS);
+        let mut rows = match at_once {
+            true => MAX_ROWS, // there are no sums
+            false => (TILE_SUMS / (panels * PANEL)).min(MAX_ROWS),
+        };
         if !self.layout.direct {
             rows = rows.min(TILE_WORDS / self.layout.gathered_words().max(1)).max(MIN_ROWS);
         }
         let panel_words = (self.panels.planes() * self.panels.panel_words()).max(1) * PANEL;
         let cached = (CACHED_WORDS / panel_words).max(1).next_multiple_of(panels);
-        TileShape { rows, panels, cached_panels: cached }
+        TileShape { rows, panels, cached_panels: cached, at_once }
     }
 
     /// Computes a block on this thread.
@@ -258,7 +263,16 @@ impl WordTiles<'_> {
                     let end = (filters.end - first_filter).div_ceil(F::FILTERS);
                     let mut out = out.slice_mut(s![first..end, .., .., ..]);
                     let start = tile.position - first_position;
-                    if self.finish_at_once(finish, tile, &panels, &filters, &mut out, start) {
+                    if shape.at_once
+                        && let Some(to_floats) = finish.to_floats(filters.clone())
+                        && self.finish_tile::<F>(
+                            tile,
+                            panels.clone(),
+                            &to_floats,
+                            out.view_mut(),
+                            start,
+                        )
+                    {
                         return;
                     }
                     let sums = self.sum(tile, panels, filters, &mut sums);
@@ -282,35 +296,38 @@ impl WordTiles<'_> {
         }
     }
 
-    /// Makes the outputs of a tile with some filters without writing sums, if that can be done.
+    /// Whether outputs are made of differing bits at once, without writing sums.
+    fn finishes_at_once<F: Finish>(&self, finish: &F, out: &ArrayViewMut5<'_, F::Out>) -> bool {
+        let signs = self.summed == Summed::DifferingBits
+            && self.layout.planes * self.panels.planes() == 1
+            && self.offsets.len() > 0;
+        let side_by_side = out.strides()[1] == 1 || out.len_of(Axis(1)) == 1;
+        // The filters of a group may begin within a panel.
+        let whole_panels = self.geometry.groups() == 1;
+        let can = self.kernel.finishes_at_once() && signs && side_by_side && whole_panels;
+        can && finish.to_floats(0..0).is_some()
+    }
+
+    /// Makes the outputs of a tile with some panels at once, if its positions follow each other in
+    /// `out`, which they begin at `start`.
     #[inline(always)]
-    fn finish_at_once<F: Finish>(
+    fn finish_tile<F: Finish>(
         &self,
-        finish: &F,
         tile: &Tile<'_>,
-        panels: &Range<usize>,
-        filters: &Range<usize>,
-        out: &mut ArrayViewMut4<'_, F::Out>,
+        panels: Range<usize>,
+        to_floats: &ToFloats<'_>,
+        out: ArrayViewMut4<'_, F::Out>,
         start: usize,
     ) -> bool {
-        let signs =
-            self.summed == Summed::DifferingBits && self.layout.planes * self.panels.planes() == 1;
-        let whole = filters.start == panels.start * PANEL && self.offsets.len() > 0;
-        if !(self.kernel.finishes_at_once() && signs && whole) {
-            return false;
-        }
-        let Some(to_floats) = finish.to_floats(filters.clone()) else { return false };
-        let positions = start..start + tile.rows;
-        let Positions::Merged(mut out) = Positions::new(out.view_mut(), positions) else {
+        let Positions::Merged(mut out) = Positions::new(out, start..start + tile.rows) else {
             return false;
         };
-        let panels = self.panels.plane(0, panels.clone());
-        let mut done = false;
+        let panels = self.panels.plane(0, panels);
         self.for_each_line(*tile, 0, self.offsets, |row, rows| {
             let out = out.slice_mut(s![.., row..row + rows.count()]);
-            done = self.kernel.finish_differing(rows, panels, &to_floats, out);
+            self.kernel.finish_differing(rows, panels, to_floats, out);
         });
-        done
+        true
     }
 
     /// Sums the products of a tile with some filters of its group, which lie in these panels.

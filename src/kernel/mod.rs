@@ -31,6 +31,8 @@ pub use isa::{Isa, force_isa};
 pub(crate) use popcount::ToFloats;
 pub(crate) use rows::{Offsets, Rows};
 
+use std::any::TypeId;
+
 /// Filters in a panel.
 pub(crate) const PANEL: usize = 16;
 
@@ -71,6 +73,13 @@ impl Kernel {
             _ => code.run(),
         }
     }
+}
+
+/// A slice as one of another type, if it is the same.
+fn same_type<T: 'static, U: 'static>(slice: &[T]) -> Option<&[U]> {
+    // SAFETY: both are the same type.
+    (TypeId::of::<T>() == TypeId::of::<U>())
+        .then(|| unsafe { std::slice::from_raw_parts(slice.as_ptr().cast(), slice.len()) })
 }
 
 #[cfg(target_arch = "x86_64")]

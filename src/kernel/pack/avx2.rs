@@ -1,8 +1,9 @@
 //! Compared to masks, which `movmskps` and `movmskpd` turn into bits of a row, and additions into
 //! bits of planes.
 
-use super::{Planes, portable, same_type};
+use super::{Planes, portable};
 use crate::Element;
+use crate::kernel::same_type;
 use crate::quantizer::Threshold;
 use std::arch::x86_64::*;
 

@@ -1,7 +1,8 @@
 //! Compared straight to bits of a row, and to masks of an addition for bits of planes.
 
-use super::{Planes, portable, same_type};
+use super::{Planes, portable};
 use crate::Element;
+use crate::kernel::same_type;
 use crate::quantizer::Threshold;
 use std::arch::x86_64::*;
 

@@ -98,13 +98,5 @@ impl Planes {
     }
 }
 
-/// A slice as one of another type, if it is the same.
-#[cfg(target_arch = "x86_64")]
-fn same_type<T: 'static, U: 'static>(slice: &[T]) -> Option<&[U]> {
-    // SAFETY: both are the same type.
-    (TypeId::of::<T>() == TypeId::of::<U>())
-        .then(|| unsafe { std::slice::from_raw_parts(slice.as_ptr().cast(), slice.len()) })
-}
-
 #[cfg(test)]
 mod tests;

@@ -48,7 +48,7 @@ impl Emit for Sums {
 /// Makes outputs of them; `SCALED` ones have factors and biases.
 #[derive(Clone, Copy)]
 struct Outputs<'a, const SCALED: bool> {
-    finish: ToFloats<'a, f32>,
+    finish: ToFloats<'a>,
     out: *mut f32,
     stride: isize,
 }
@@ -115,10 +115,11 @@ pub(super) unsafe fn count_differing(
 pub(super) unsafe fn finish_differing(
     rows: Rows<'_>,
     panels: &[u32],
-    finish: ToFloats<'_, f32>,
+    finish: &ToFloats<'_>,
     out: *mut f32,
     stride: isize,
 ) {
+    let finish = *finish;
     // SAFETY: there is room for the outputs of each row and filter.
     unsafe {
         match finish.factors.is_empty() && finish.bias.is_empty() {

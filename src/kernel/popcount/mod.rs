@@ -22,22 +22,34 @@ mod avx512;
 mod neon;
 mod portable;
 
-use super::{Isa, Kernel, PANEL, Rows};
+use super::{Isa, Kernel, PANEL, Rows, same_type};
 use ndarray::ArrayViewMut2;
 use std::any::TypeId;
 
 /// Makes an output of the bits that differ between a row and filter `f`:
 /// `(product * differing + addends[f]) * factors[f] + bias[f]`.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct ToFloats<'a, T> {
-    /// It, the addends, and what both make can be computed without rounding.
-    pub(crate) product: f32,
-    /// One for each filter.
-    pub(crate) addends: &'a [f32],
-    /// One for each filter, or nothing.
-    pub(crate) factors: &'a [T],
-    /// One for each filter, or nothing.
-    pub(crate) bias: &'a [T],
+pub(crate) struct ToFloats<'a> {
+    product: f32,
+    addends: &'a [f32],
+    factors: &'a [f32],
+    bias: &'a [f32],
+}
+
+impl<'a> ToFloats<'a> {
+    /// With an addend for each filter, and a factor and a bias for each or none, if outputs are
+    /// `f32`. Without factor and bias, nothing must need rounding.
+    pub(crate) fn new<T: 'static>(
+        product: f32,
+        addends: &'a [f32],
+        factors: &'a [T],
+        bias: &'a [T],
+    ) -> Option<Self> {
+        let (factors, bias) = (same_type(factors)?, same_type(bias)?);
+        let filters = addends.len();
+        let fit = [factors, bias].iter().all(|of| [0, filters].contains(&of.len()));
+        fit.then_some(ToFloats { product, addends, factors, bias })
+    }
 }
 
 impl Kernel {
@@ -82,50 +94,31 @@ impl Kernel {
         self.0 == Isa::Avx512
     }
 
-    /// Makes outputs of the differing bits while they are in registers, and writes these,
-    /// `out[[filter, row]]`, if it can: `f32`, those of a row side by side. Returns whether it did.
+    /// Makes outputs of the differing bits while they are in registers: `out[[filter, row]]`, those
+    /// of a row side by side. They are `f32`, and the kernel is one that does so.
     ///
     /// # Panics
-    /// If there is an output too many or too few, or the filters are not those of the panels.
+    /// If that is not so, if there is an output too many or too few, or if the filters are not
+    /// those of the panels.
     pub(crate) fn finish_differing<T: 'static>(
         self,
         rows: Rows<'_>,
         panels: &[u32],
-        finish: &ToFloats<'_, T>,
+        finish: &ToFloats<'_>,
         mut out: ArrayViewMut2<'_, T>,
-    ) -> bool {
+    ) {
         let (filters, words) = (finish.addends.len(), rows.offsets().len());
-        assert!(out.dim() == (filters, rows.count()));
+        assert!(words > 0 && out.dim() == (filters, rows.count()));
         assert!(filters.div_ceil(PANEL) * PANEL * words == panels.len());
-        assert!([finish.factors, finish.bias].iter().all(|of| [0, filters].contains(&of.len())));
-        let side_by_side = filters <= 1 || out.strides()[0] == 1;
-        match (self.0, finish.of_f32()) {
-            #[cfg(target_arch = "x86_64")]
-            (Isa::Avx512, Some(finish)) if side_by_side && words > 0 => {
-                let (to, stride) = (out.as_mut_ptr().cast(), out.strides()[1]);
-                // SAFETY: the CPU has AVX-512, as `self` proves; the sizes have just been checked,
-                // and outputs are `f32`.
-                unsafe { avx512::finish_differing(rows, panels, finish, to, stride) }
-                true
-            }
-            _ => false,
+        assert!(filters <= 1 || out.strides()[0] == 1, "outputs lie apart");
+        assert!(TypeId::of::<T>() == TypeId::of::<f32>() && self.finishes_at_once());
+        #[cfg(target_arch = "x86_64")]
+        {
+            let (to, stride) = (out.as_mut_ptr().cast(), out.strides()[1]);
+            // SAFETY: the CPU has AVX-512, as `self` proves; outputs are `f32`, and the sizes have
+            // just been checked.
+            unsafe { avx512::finish_differing(rows, panels, finish, to, stride) }
         }
-    }
-}
-
-impl<'a, T: 'static> ToFloats<'a, T> {
-    /// The same, if the type is `f32`.
-    fn of_f32(&self) -> Option<ToFloats<'a, f32>> {
-        let ToFloats { product, addends, factors, bias } = *self;
-        // SAFETY: both are the same type.
-        let of_f32 =
-            |of: &'a [T]| unsafe { std::slice::from_raw_parts(of.as_ptr().cast(), of.len()) };
-        (TypeId::of::<T>() == TypeId::of::<f32>()).then(|| ToFloats {
-            product,
-            addends,
-            factors: of_f32(factors),
-            bias: of_f32(bias),
-        })
     }
 }
 
