@@ -3,11 +3,11 @@
 use crate::Element;
 use crate::epilogue::{Epilogue, LastSteps};
 use crate::geometry::Geometry;
-use crate::kernel::{Code, Kernel, ToFloats};
+use crate::kernel::{Code, Kernel, ToFloats, same_type};
 use crate::numerator::{Carrier, Numerator, Precision, SumIn};
 use crate::output_rows::OutputRows;
 use crate::padding::Padding;
-use crate::word_tiles::{Finish, Sums};
+use crate::word_tiles::{Finish, Sums, Tile};
 use ndarray::{ArrayView5, ArrayViewMut4, s};
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -33,15 +33,19 @@ impl<T: Element> Finish for FloatOutput<'_, T> {
         rows * filters
     }
 
-    fn to_floats(&self, filters: Range<usize>) -> Option<ToFloats<'_>> {
+    fn to_floats(&self, tile: &Tile<'_>, filters: Range<usize>) -> Option<ToFloats<'_>> {
         let Epilogue { factors, k_map, bias, .. } = self.epilogue;
-        let addends = self.padding.addends_everywhere()?;
+        let positions = tile.position..tile.position + tile.rows;
+        let addends = self.padding.float_addends(self.geometry, positions, filters.clone())?;
         let plain = self.numerator.denominator == 1 && self.code_sums.is_empty();
         let fits = plain && k_map.is_empty() && self.residual.is_none();
-        let product = f32::of_twice(self.numerator.product);
-        let factors = factors.get(filters.clone()).unwrap_or_default();
-        let bias = bias.get(filters.clone()).unwrap_or_default();
-        ToFloats::new(product, &addends[filters], factors, bias).filter(|_| fits)
+        let to_floats = ToFloats {
+            product: f32::of_twice(self.numerator.product),
+            addends,
+            factors: same_type(factors)?.get(filters.clone()).unwrap_or_default(),
+            bias: same_type(bias)?.get(filters).unwrap_or_default(),
+        };
+        fits.then_some(to_floats)
     }
 
     fn finish(

@@ -7,6 +7,7 @@
 
 use crate::Result;
 use crate::geometry::Geometry;
+use crate::kernel::Addends;
 use crate::numerator::{Carrier, Precision};
 use crate::scratch::{product, reserve, take};
 use std::ops::Range;
@@ -133,9 +134,19 @@ impl Padding {
         &C::addends(self)[kind * geometry.filters..]
     }
 
-    /// The same, where it is the same at all positions and computed in `f32`.
-    pub(crate) fn addends_everywhere(&self) -> Option<&[f32]> {
-        (self.precision == Precision::Float && self.kinds.is_empty()).then_some(&self.float)
+    /// The same for some positions and filters, where it is computed in `f32`.
+    pub(crate) fn float_addends(
+        &self,
+        geometry: &Geometry,
+        positions: Range<usize>,
+        filters: Range<usize>,
+    ) -> Option<Addends<'_>> {
+        (self.precision == Precision::Float).then(|| Addends {
+            addends: &self.float[filters.start..],
+            filters: filters.len(),
+            stride: geometry.filters,
+            kinds: self.kinds.get(positions).unwrap_or_default(),
+        })
     }
 
     pub(crate) fn wide(&self) -> &[i64] {

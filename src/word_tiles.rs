@@ -58,9 +58,9 @@ pub(crate) trait Finish: Sync {
     /// Elements of a buffer for a tile of so many rows and filters.
     fn buffer_len(&self, rows: usize, filters: usize) -> usize;
 
-    /// How the outputs of some filters are made of differing bits, if those of all positions are
-    /// made in the same way.
-    fn to_floats(&self, _filters: Range<usize>) -> Option<ToFloats<'_>> {
+    /// How the outputs of a tile with some filters are made of differing bits, if that is all there
+    /// is to it.
+    fn to_floats(&self, _tile: &Tile<'_>, _filters: Range<usize>) -> Option<ToFloats<'_>> {
         None
     }
 
@@ -98,14 +98,14 @@ impl Sums<'_> {
 }
 
 /// Rows to be multiplied: the windows of consecutive output positions.
-#[derive(Clone, Copy)]
-struct Tile<'a> {
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Tile<'a> {
     /// What they are read from: a group's part of an image, or gathered rows.
     words: &'a [u32],
     image: usize,
     group: usize,
-    position: usize,
-    rows: usize,
+    pub(crate) position: usize,
+    pub(crate) rows: usize,
 }
 
 /// What one thread writes to while it computes a block.
@@ -264,11 +264,11 @@ impl WordTiles<'_> {
                     let mut out = out.slice_mut(s![first..end, .., .., ..]);
                     let start = tile.position - first_position;
                     if shape.at_once
-                        && let Some(to_floats) = finish.to_floats(filters.clone())
+                        && let Some(to_floats) = finish.to_floats(tile, filters.clone())
                         && self.finish_tile::<F>(
                             tile,
                             panels.clone(),
-                            &to_floats,
+                            to_floats,
                             out.view_mut(),
                             start,
                         )
@@ -305,7 +305,7 @@ impl WordTiles<'_> {
         // The filters of a group may begin within a panel.
         let whole_panels = self.geometry.groups() == 1;
         let can = self.kernel.finishes_at_once() && signs && side_by_side && whole_panels;
-        can && finish.to_floats(0..0).is_some()
+        can && finish.to_floats(&Tile::default(), 0..0).is_some()
     }
 
     /// Makes the outputs of a tile with some panels at once, if its positions follow each other in
@@ -315,7 +315,7 @@ impl WordTiles<'_> {
         &self,
         tile: &Tile<'_>,
         panels: Range<usize>,
-        to_floats: &ToFloats<'_>,
+        to_floats: ToFloats<'_>,
         out: ArrayViewMut4<'_, F::Out>,
         start: usize,
     ) -> bool {
@@ -324,7 +324,10 @@ impl WordTiles<'_> {
         };
         let panels = self.panels.plane(0, panels);
         self.for_each_line(*tile, 0, self.offsets, |row, rows| {
-            let out = out.slice_mut(s![.., row..row + rows.count()]);
+            let lines = row..row + rows.count();
+            let addends = to_floats.addends.of_rows(lines.clone());
+            let out = out.slice_mut(s![.., lines]);
+            let to_floats = ToFloats { addends, ..to_floats };
             self.kernel.finish_differing(rows, panels, to_floats, out);
         });
         true

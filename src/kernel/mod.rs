@@ -28,7 +28,7 @@ mod transpose;
 
 pub(crate) use dot::{LONGEST, Weights, Width};
 pub use isa::{Isa, force_isa};
-pub(crate) use popcount::ToFloats;
+pub(crate) use popcount::{Addends, ToFloats};
 pub(crate) use rows::{Offsets, Rows};
 
 use std::any::TypeId;
@@ -76,7 +76,7 @@ impl Kernel {
 }
 
 /// A slice as one of another type, if it is the same.
-fn same_type<T: 'static, U: 'static>(slice: &[T]) -> Option<&[U]> {
+pub(crate) fn same_type<T: 'static, U: 'static>(slice: &[T]) -> Option<&[U]> {
     // SAFETY: both are the same type.
     (TypeId::of::<T>() == TypeId::of::<U>())
         .then(|| unsafe { std::slice::from_raw_parts(slice.as_ptr().cast(), slice.len()) })

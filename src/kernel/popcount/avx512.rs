@@ -1,6 +1,6 @@
 //! With ternary logic and a popcount of words: five instructions for two words of 16 filters.
 
-use super::{PANEL, Rows, ToFloats};
+use super::{Addends, PANEL, Rows, ToFloats};
 use std::arch::x86_64::*;
 
 /// Rows, and panels, that are computed at a time. Each broadcast word serves `PANELS` panels, each
@@ -10,16 +10,22 @@ const PANELS: usize = 2;
 
 /// What becomes of the sums of a row with a panel, which come in a register.
 trait Emit: Copy {
+    /// What the sums of a row with all panels have in common.
+    type Row: Copy;
     /// What the sums of all rows with a panel have in common.
     type Panel: Copy;
+
+    /// # Safety
+    /// There is such a row.
+    unsafe fn row(self, row: usize) -> Self::Row;
 
     /// # Safety
     /// The CPU must have AVX-512; there is such a panel.
     unsafe fn panel(self, panel: usize) -> Self::Panel;
 
     /// # Safety
-    /// The CPU must have AVX-512; there are such a row and such a panel.
-    unsafe fn emit(self, row: usize, panel: usize, common: Self::Panel, sums: __m512i);
+    /// The CPU must have AVX-512; there are such a row and such a panel, which number `panel` is.
+    unsafe fn emit(self, row: Self::Row, panel: usize, common: Self::Panel, sums: __m512i);
 }
 
 /// Writes them.
@@ -30,18 +36,24 @@ struct Sums {
 }
 
 impl Emit for Sums {
+    /// Where the first sum is written.
+    type Row = *mut i32;
     type Panel = ();
+
+    #[inline]
+    unsafe fn row(self, row: usize) -> *mut i32 {
+        // SAFETY: there is room for the sums of each row.
+        unsafe { self.sums.add(row * self.stride) }
+    }
 
     #[inline]
     unsafe fn panel(self, _: usize) {}
 
     #[inline]
     #[target_feature(enable = "avx512f")]
-    unsafe fn emit(self, row: usize, panel: usize, (): (), sums: __m512i) {
+    unsafe fn emit(self, row: *mut i32, panel: usize, (): (), sums: __m512i) {
         // SAFETY: there is room for the sums of each row with each panel.
-        unsafe {
-            _mm512_storeu_si512(self.sums.add(row * self.stride + panel * PANEL).cast(), sums);
-        }
+        unsafe { _mm512_storeu_si512(row.add(panel * PANEL).cast(), sums) }
     }
 }
 
@@ -54,39 +66,50 @@ struct Outputs<'a, const SCALED: bool> {
 }
 
 impl<const SCALED: bool> Emit for Outputs<'_, SCALED> {
-    /// The filters that there are, and the addend, factor and bias of each.
-    type Panel = (__mmask16, [__m512; 3]);
+    /// The addends, and where the first output is written.
+    type Row = (*const f32, *mut f32);
+    /// The filters that there are, and the factor and bias of each.
+    type Panel = (__mmask16, [__m512; 2]);
+
+    #[inline]
+    unsafe fn row(self, row: usize) -> Self::Row {
+        let Addends { addends, stride, kinds, .. } = self.finish.addends;
+        let kind = kinds.get(row).map_or(0, |&kind| kind as usize);
+        // SAFETY: there are addends of this kind, and there is room for the outputs of each row.
+        unsafe {
+            (addends.as_ptr().add(kind * stride), self.out.offset(row as isize * self.stride))
+        }
+    }
 
     #[inline]
     #[target_feature(enable = "avx512f")]
     unsafe fn panel(self, panel: usize) -> Self::Panel {
         let ToFloats { addends, factors, bias, .. } = self.finish;
         let first = panel * PANEL;
-        let mask = u16::MAX >> PANEL.saturating_sub(addends.len() - first);
-        let of = |numbers: &[f32], default: f32| match numbers.get(first..) {
+        let mask = u16::MAX >> PANEL.saturating_sub(addends.filters - first);
+        let of = |numbers: &[f32], default: f32| match numbers.is_empty() {
+            true => _mm512_set1_ps(default),
             // SAFETY: the mask has no more lanes than there are numbers left.
-            Some(numbers) if !numbers.is_empty() => unsafe {
-                _mm512_maskz_loadu_ps(mask, numbers.as_ptr())
-            },
-            _ => _mm512_set1_ps(default),
+            false => unsafe { _mm512_maskz_loadu_ps(mask, numbers.as_ptr().add(first)) },
         };
         // These leave every number as it is, a zero of either sign too.
-        (mask, [of(addends, 0.0), of(factors, 1.0), of(bias, -0.0)])
+        (mask, [of(factors, 1.0), of(bias, -0.0)])
     }
 
     #[inline]
     #[target_feature(enable = "avx512f")]
-    unsafe fn emit(self, row: usize, panel: usize, common: Self::Panel, sums: __m512i) {
-        let (mask, [addends, factors, bias]) = common;
+    unsafe fn emit(self, row: Self::Row, panel: usize, common: Self::Panel, sums: __m512i) {
+        let ((addends, out), (mask, [factors, bias])) = (row, common);
         let product = _mm512_set1_ps(self.finish.product);
-        let mut y = _mm512_fmadd_ps(product, _mm512_cvtepi32_ps(sums), addends);
-        if SCALED {
-            y = _mm512_add_ps(_mm512_mul_ps(y, factors), bias);
-        }
-        // SAFETY: there is room for the outputs of each row, of as many filters as the mask has.
+        // SAFETY: the mask has no more lanes than there are filters, of which each has an addend
+        // and room for an output.
         unsafe {
-            let to = self.out.offset(row as isize * self.stride).add(panel * PANEL);
-            _mm512_mask_storeu_ps(to, mask, y);
+            let addends = _mm512_maskz_loadu_ps(mask, addends.add(panel * PANEL));
+            let mut y = _mm512_fmadd_ps(product, _mm512_cvtepi32_ps(sums), addends);
+            if SCALED {
+                y = _mm512_add_ps(_mm512_mul_ps(y, factors), bias);
+            }
+            _mm512_mask_storeu_ps(out.add(panel * PANEL), mask, y);
         }
     }
 }
@@ -110,16 +133,16 @@ pub(super) unsafe fn count_differing(
 ///
 /// # Safety
 /// `out` is where the first output lies, those of a row side by side, with the next row `stride`
-/// further on, of as many rows and filters as there are; these are in the last of the panels.
+/// further on, of as many rows and filters as there are; the last of these are in the last panel.
+/// `finish` is for these rows and filters.
 #[target_feature(enable = "avx512f,avx512vpopcntdq")]
 pub(super) unsafe fn finish_differing(
     rows: Rows<'_>,
     panels: &[u32],
-    finish: &ToFloats<'_>,
+    finish: ToFloats<'_>,
     out: *mut f32,
     stride: isize,
 ) {
-    let finish = *finish;
     // SAFETY: there is room for the outputs of each row and filter.
     unsafe {
         match finish.factors.is_empty() && finish.bias.is_empty() {
@@ -219,12 +242,13 @@ unsafe fn block<const M: usize, const P: usize, E: Emit>(
                 }
             }
         }
-        for p in 0..P {
-            let common = emit.panel(panel + p);
-            for m in 0..M {
+        for m in 0..M {
+            let row = emit.row(first + m);
+            for p in 0..P {
+                let common = emit.panel(panel + p);
                 let twice = _mm512_slli_epi32::<1>(carries[m][p]);
                 let sums = _mm512_add_epi32(twice, _mm512_popcnt_epi32(parity[m][p]));
-                emit.emit(first + m, panel + p, common, sums);
+                emit.emit(row, panel + p, common, sums);
             }
         }
     }

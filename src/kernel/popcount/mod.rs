@@ -22,33 +22,47 @@ mod avx512;
 mod neon;
 mod portable;
 
-use super::{Isa, Kernel, PANEL, Rows, same_type};
+use super::{Isa, Kernel, PANEL, Rows};
 use ndarray::ArrayViewMut2;
 use std::any::TypeId;
+use std::ops::Range;
 
 /// Makes an output of the bits that differ between a row and filter `f`:
-/// `(product * differing + addends[f]) * factors[f] + bias[f]`.
+/// `(product * differing + addends[kind of the row][f]) * factors[f] + bias[f]`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ToFloats<'a> {
-    product: f32,
-    addends: &'a [f32],
-    factors: &'a [f32],
-    bias: &'a [f32],
+    /// Without factors and bias, nothing must need rounding.
+    pub(crate) product: f32,
+    pub(crate) addends: Addends<'a>,
+    /// One for each filter, or nothing.
+    pub(crate) factors: &'a [f32],
+    /// One for each filter, or nothing.
+    pub(crate) bias: &'a [f32],
 }
 
-impl<'a> ToFloats<'a> {
-    /// With an addend for each filter, and a factor and a bias for each or none, if outputs are
-    /// `f32`. Without factor and bias, nothing must need rounding.
-    pub(crate) fn new<T: 'static>(
-        product: f32,
-        addends: &'a [f32],
-        factors: &'a [T],
-        bias: &'a [T],
-    ) -> Option<Self> {
-        let (factors, bias) = (same_type(factors)?, same_type(bias)?);
-        let filters = addends.len();
-        let fit = [factors, bias].iter().all(|of| [0, filters].contains(&of.len()));
-        fit.then_some(ToFloats { product, addends, factors, bias })
+/// What is added for each filter, which may differ from row to row.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Addends<'a> {
+    /// Those of the first kind of rows, then the others.
+    pub(crate) addends: &'a [f32],
+    pub(crate) filters: usize,
+    /// From the addends of a kind to those of the next.
+    pub(crate) stride: usize,
+    /// The kind of each row, or nothing if all are of the first.
+    pub(crate) kinds: &'a [u32],
+}
+
+impl<'a> Addends<'a> {
+    /// Whether there are addends of every kind, and a kind of every row.
+    fn fit(&self, rows: usize) -> bool {
+        let last = self.kinds.iter().max().map_or(0, |&kind| kind as usize);
+        let end = last.checked_mul(self.stride).and_then(|start| start.checked_add(self.filters));
+        [0, rows].contains(&self.kinds.len()) && end.is_some_and(|end| end <= self.addends.len())
+    }
+
+    /// The same for some of the rows.
+    pub(crate) fn of_rows(self, rows: Range<usize>) -> Self {
+        Addends { kinds: self.kinds.get(rows).unwrap_or_default(), ..self }
     }
 }
 
@@ -104,11 +118,13 @@ impl Kernel {
         self,
         rows: Rows<'_>,
         panels: &[u32],
-        finish: &ToFloats<'_>,
+        finish: ToFloats<'_>,
         mut out: ArrayViewMut2<'_, T>,
     ) {
-        let (filters, words) = (finish.addends.len(), rows.offsets().len());
+        let (filters, words) = (finish.addends.filters, rows.offsets().len());
+        assert!(finish.addends.fit(rows.count()));
         assert!(words > 0 && out.dim() == (filters, rows.count()));
+        assert!([finish.factors, finish.bias].iter().all(|of| [0, filters].contains(&of.len())));
         assert!(filters.div_ceil(PANEL) * PANEL * words == panels.len());
         assert!(filters <= 1 || out.strides()[0] == 1, "outputs lie apart");
         assert!(TypeId::of::<T>() == TypeId::of::<f32>() && self.finishes_at_once());
