@@ -89,14 +89,12 @@ impl<T: Element> Output<'_, T> {
         Ok(numbers.bias.as_ref())
     }
 
-    /// What is added to twice each filter's numerators, less twice its threshold.
-    fn less_thresholds(&self, addends: impl Iterator<Item = i64>) -> impl Iterator<Item = i64> {
-        let thresholds = match self {
+    /// What numerators are compared with, one of each filter, or nothing.
+    fn thresholds(&self) -> &[i64] {
+        match self {
             Output::Numbers(_) => &[],
             Output::Signs { thresholds, .. } => thresholds.thresholds(),
-        };
-        let mut thresholds = thresholds.iter();
-        addends.map(move |addend| addend - 2 * thresholds.next().copied().unwrap_or_default())
+        }
     }
 }
 
@@ -224,7 +222,8 @@ impl<'a, T: Element> Call<'a, '_, T> {
         let (pad, multiple) = pad_code(activation, self.task.pad);
         let padding = &mut buffers.padding;
         let addends = self.weights.sums().iter().map(|&sum| numerator.addend(sum));
-        padding.same(output.less_thresholds(addends));
+        padding.same(addends);
+        padding.subtract(output.thresholds());
         if multiple != 0 && geometry.has_padding() && geometry.row_len() > 0 {
             let len = product(&[geometry.taps(), geometry.filters], "filter sums")?;
             let taps = take(&mut buffers.taps, len, "filter sums")?;
@@ -322,7 +321,8 @@ impl<'a, T: Element> Call<'a, '_, T> {
         let numerator =
             Numerator::of_numerators(activation, weight, geometry.row_len(), self.task.form);
         let padding = &mut buffers.padding;
-        padding.same(output.less_thresholds((0..geometry.filters).map(|_| numerator.addend(0))));
+        padding.same((0..geometry.filters).map(|_| numerator.addend(0)));
+        padding.subtract(output.thresholds());
         padding.set_precision(numerator.precision(activation, weight, geometry.row_len()));
         let finishing = Finishing { kernel, geometry, numerator, padding, code_sums: &[] };
         let (input, offsets) = (input.as_chunks().0, &tiles.offsets[..]);

@@ -23,7 +23,7 @@ pub(crate) struct Padding {
     inside: [Vec<Range<usize>>; 3],
     /// What each filter has added at any position.
     base: Vec<i64>,
-    /// `[kind][filter]`.
+    /// `[kind][filter]`, if there are several kinds.
     addends: Vec<i64>,
     /// The same in what numerators are computed in, if it is not `i64`.
     narrow: Vec<i32>,
@@ -38,7 +38,12 @@ impl Padding {
         self.precision = Precision::Wide;
         self.base.clear();
         self.base.extend(addends);
-        self.addends.clone_from(&self.base);
+    }
+
+    /// Subtracts twice each filter's threshold; there may be none.
+    pub(crate) fn subtract(&mut self, thresholds: &[i64]) {
+        let addends = self.base.iter_mut().zip(thresholds);
+        addends.for_each(|(addend, threshold)| *addend -= 2 * threshold);
     }
 
     /// Adds to that what padded positions add: `taps`, of each `[tap][filter]`, which are summed up.
@@ -116,9 +121,11 @@ impl Padding {
         self.precision = precision;
         self.narrow.clear();
         self.float.clear();
+        // They fit into 32 bits, of which vectors are converted at once.
+        let wide = if self.kinds.is_empty() { &self.base } else { &self.addends };
         match precision {
-            Precision::Float => self.float.extend(self.addends.iter().map(|&a| f32::of_twice(a))),
-            Precision::Narrow => self.narrow.extend(self.addends.iter().map(|&a| i32::of_twice(a))),
+            Precision::Float => self.float.extend(wide.iter().map(|&a| a as i32 as f32 * 0.5)),
+            Precision::Narrow => self.narrow.extend(wide.iter().map(|&a| a as i32)),
             Precision::Wide => {}
         }
     }
@@ -150,7 +157,7 @@ impl Padding {
     }
 
     pub(crate) fn wide(&self) -> &[i64] {
-        &self.addends
+        if self.kinds.is_empty() { &self.base } else { &self.addends }
     }
 
     pub(crate) fn narrow(&self) -> &[i32] {

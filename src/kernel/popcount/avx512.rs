@@ -8,6 +8,9 @@ use std::arch::x86_64::*;
 const ROWS: usize = 4;
 const PANELS: usize = 2;
 
+/// How far ahead a panel is fetched for a single row, for which it comes in from farther away.
+const AHEAD: usize = 16 * PANEL;
+
 /// What becomes of the sums of a row with a panel, which come in a register.
 trait Emit: Copy {
     /// What the sums of a row with all panels have in common.
@@ -216,6 +219,10 @@ unsafe fn block<const M: usize, const P: usize, E: Emit>(
         for pair in pairs {
             let filters: [_; P] = std::array::from_fn(|p| {
                 let at = weights.add(p * panel_len);
+                if M == 1 {
+                    _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(AHEAD).cast());
+                    _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(AHEAD + PANEL).cast());
+                }
                 [_mm512_loadu_si512(at.cast()), _mm512_loadu_si512(at.add(PANEL).cast())]
             });
             for m in 0..M {
