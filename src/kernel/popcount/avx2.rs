@@ -60,20 +60,25 @@ pub(super) unsafe fn count_differing(
         for (i, offsets) in rows.offsets().chunks(part).enumerate() {
             // SAFETY: so many rows are left from the first on, and no more offsets than words.
             unsafe { hold(rows, first..first + count, offsets, &mut held) };
+            // Fewer rows than are computed at a time would use what is made for them but once.
+            let made = count >= ROWS || !offsets.len().is_multiple_of(2);
             for (panel_number, panel) in panels.chunks_exact(row_words * PANEL).enumerate() {
                 let panel = &panel[i * part * PANEL..][..offsets.len() * PANEL];
-                let parities = pair_up(panel, &mut parities);
+                let parities = if made { pair_up(panel, &mut parities) } else { &[] };
                 for row in (0..count).step_by(ROWS) {
                     let sums = &mut sums[(first + row) * stride + panel_number * PANEL..];
-                    let pairs = Pairs { rows: held.as_ptr().cast(), panel, parities };
                     // SAFETY: so many rows are held from this one on, and as many sums are there.
                     unsafe {
-                        let pairs = Pairs { rows: pairs.rows.add(row * WORDS), ..pairs };
-                        match count - row {
-                            1 => block::<1>(pairs, i > 0, sums, stride),
-                            2 => block::<2>(pairs, i > 0, sums, stride),
-                            3 => block::<3>(pairs, i > 0, sums, stride),
-                            _ => block::<ROWS>(pairs, i > 0, sums, stride),
+                        let rows = held.as_ptr().cast::<u32>().add(row * WORDS);
+                        let pairs = Pairs { rows, panel, parities };
+                        match (count - row, made) {
+                            (1, true) => block::<1, true>(pairs, i > 0, sums, stride),
+                            (2, true) => block::<2, true>(pairs, i > 0, sums, stride),
+                            (3, true) => block::<3, true>(pairs, i > 0, sums, stride),
+                            (1, false) => block::<1, false>(pairs, i > 0, sums, stride),
+                            (2, false) => block::<2, false>(pairs, i > 0, sums, stride),
+                            (3, false) => block::<3, false>(pairs, i > 0, sums, stride),
+                            _ => block::<ROWS, true>(pairs, i > 0, sums, stride),
                         }
                     }
                 }
@@ -139,20 +144,25 @@ fn pair_up<'a>(panel: &[u32], parities: &'a mut Parities) -> &'a [[u32; PANEL]] 
 struct Pairs<'a> {
     /// From the first word of the first row on; those of the next follow after [`WORDS`].
     rows: *const u32,
-    /// The first word of each pair is read.
     panel: &'a [u32],
+    /// Those of the pairs of the panel, if they are made already.
     parities: &'a [[u32; PANEL]],
 }
 
 /// Writes the sums of `M` rows, or adds to them.
 ///
 /// # Safety
-/// There are `M` rows of as many pairs as parities, and at least so many words of the panel, but
-/// for a last one; `sums` has `(M - 1) * stride + PANEL` elements.
+/// There are `M` rows of as many words as the panel, whose parities are `MADE` or whose words are
+/// even in number; `sums` has `(M - 1) * stride + PANEL` elements.
 #[target_feature(enable = "avx2")]
-unsafe fn block<const M: usize>(pairs: Pairs<'_>, add: bool, sums: &mut [i32], stride: usize) {
+unsafe fn block<const M: usize, const MADE: bool>(
+    pairs: Pairs<'_>,
+    add: bool,
+    sums: &mut [i32],
+    stride: usize,
+) {
     let zero = _mm256_setzero_si256();
-    let count = pairs.parities.len();
+    let count = (pairs.panel.len() / PANEL).div_ceil(2);
     let fours = (count / 2).min(FOURS);
     for lane in [0, LANES] {
         let mut ones = [zero; M];
@@ -162,11 +172,16 @@ unsafe fn block<const M: usize>(pairs: Pairs<'_>, add: bool, sums: &mut [i32], s
         let differing = |pair: usize, row: usize| unsafe {
             let words = pairs.rows.add(row * WORDS + 2 * pair);
             let filters = pairs.panel.as_ptr().add(2 * pair * PANEL + lane);
-            let parities = pairs.parities.as_ptr().add(pair).cast::<u32>().add(lane);
-            [(words, filters), (words.add(1), parities)].map(|(word, filters)| {
-                let filters = _mm256_loadu_si256(filters.cast());
-                _mm256_xor_si256(_mm256_set1_epi32(*word as i32), filters)
-            })
+            let first = _mm256_loadu_si256(filters.cast());
+            let parity = match MADE {
+                true => {
+                    let parities = pairs.parities.as_ptr().add(pair).cast::<u32>();
+                    _mm256_loadu_si256(parities.add(lane).cast())
+                }
+                false => _mm256_xor_si256(first, _mm256_loadu_si256(filters.add(PANEL).cast())),
+            };
+            [(words, first), (words.add(1), parity)]
+                .map(|(word, filters)| _mm256_xor_si256(_mm256_set1_epi32(*word as i32), filters))
         };
         for four in 0..fours {
             for m in 0..M {
