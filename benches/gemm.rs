@@ -6,7 +6,7 @@
 //! ```
 //!
 //! `qnn packed` multiplies a `BitTensor` with packed weights, `qnn` packs its activations in every
-//! call; `packing` is that part of it. `ndarray` is the product of `ndarray` (matrixmultiply), `gemm` that of the
+//! call; `packing` makes a `BitTensor` of them, new in every call. `ndarray` is the product of `ndarray` (matrixmultiply), `gemm` that of the
 //! crate of this name. The throughput is 2 M N K per unit of time. `QNN_ISA` chooses the kernels.
 //!
 //! After Criterion's benchmarks come tables, in which the contestants of a case take turns and are
@@ -15,7 +15,7 @@
 //! - `rooflines`: arithmetic on registers alone, and reading from each cache;
 //! - `products`: each case, with its share of the popcount roofline;
 //! - `bandwidth`: a product with a single vector as a reader of its packed weights, packing as a
-//!   reader of f32;
+//!   reader of f32, whose signs lie side by side (rows) or in different planes (NCHW images);
 //! - `threads`: one thread against two, if the process may use two CPUs: not under `taskset -c 1`.
 //!
 //! `cargo bench --bench gemm -- products` measures one of them alone. All but `threads` run on one
@@ -24,10 +24,11 @@
 mod support;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group};
-use ndarray::{Array1, Array2};
+use ndarray::{Array2, ArrayView, Dimension};
 use ndarray_qnn::{
     ActivationQuantizer, BitTensor, Isa, PackedWeights, QFullyConnected, Scratch, WeightQuantizer,
 };
+use std::hint::black_box;
 use support::{
     Contestant, READ, Table, Unit, float_gemm, numbers, pool, read, roofline, thread_table, wanted,
 };
@@ -39,6 +40,10 @@ const SIZES: [(usize, usize, usize); 5] =
 
 /// Rows and length of the inputs to pack.
 const PACKED: [(usize, usize); 2] = [(1024, 1024), (4096, 4096)];
+
+/// Images, channels, height and width of inputs to pack: 6 MB, and about as much as the larger of
+/// the others in long and in short planes.
+const IMAGES: [(usize, usize, usize); 3] = [(8, 64, 56), (80, 64, 56), (320, 256, 14)];
 
 /// Inputs and weights of a product.
 struct Product {
@@ -120,24 +125,21 @@ fn products(c: &mut Criterion) {
     }
 }
 
-/// A layer of a single filter does little but pack its input.
-fn packing_of((m, k): (usize, usize)) -> Product {
-    Product::new((m, 1, k))
+/// Packs the signs of `x`.
+fn packer<'a, D: Dimension + 'a>(x: ArrayView<'a, f32, D>) -> Contestant<'a> {
+    let bytes = (x.len() * size_of::<f32>()) as f64;
+    Contestant::new("BitTensor::pack", bytes, move || {
+        black_box(BitTensor::pack(&ActivationQuantizer::sign(), x.view()).expect("signs"));
+    })
 }
 
 fn packing(c: &mut Criterion) {
     let mut group = c.benchmark_group("packing");
     for (m, k) in PACKED {
-        let product = packing_of((m, k));
-        group.throughput(Throughput::Bytes((product.x.len() * size_of::<f32>()) as u64));
-        group.bench_function(BenchmarkId::new("one filter", format!("{m}x{k}")), |b| {
-            b.iter(product.qnn().run);
-        });
-        // What reading costs at all.
-        let flat = Array1::from_iter(product.x.iter().copied());
-        group.bench_function(BenchmarkId::new("maximum", format!("{m}x{k}")), |b| {
-            let max = |values: &[f32]| values.iter().fold(0.0f32, |max, &x| max.max(x));
-            b.iter(|| flat.as_slice().map(max));
+        let x = numbers((m, k), 7);
+        group.throughput(Throughput::Bytes((x.len() * size_of::<f32>()) as u64));
+        group.bench_function(BenchmarkId::new("BitTensor::pack", format!("{m}x{k}")), |b| {
+            b.iter(packer(x.view()).run);
         });
     }
     group.finish();
@@ -179,10 +181,15 @@ fn bandwidth(isa: &str) {
     let reader = Contestant { work: bytes as f64, ..product.qnn() };
     table.case(&format!("{}, packed weights", name(size)), vec![reader, read(isa, bytes)]);
     for (m, k) in PACKED {
-        let product = packing_of((m, k));
-        let bytes = product.x.len() * size_of::<f32>();
-        let packer = Contestant { work: bytes as f64, ..product.qnn() };
-        table.case(&format!("{m}x{k}, packing f32"), vec![packer, read(isa, bytes)]);
+        let x = numbers((m, k), 7);
+        let read = read(isa, x.len() * size_of::<f32>());
+        table.case(&format!("{m}x{k}, packing rows"), vec![packer(x.view()), read]);
+    }
+    for (n, c, size) in IMAGES {
+        let x = numbers((n, c, size, size), 7);
+        let read = read(isa, x.len() * size_of::<f32>());
+        let case = format!("{n}x{c}x{size}x{size}, packing planes");
+        table.case(&case, vec![packer(x.view()), read]);
     }
     println!("\n{table}");
 }

@@ -12,8 +12,9 @@ use crate::quantizer::Threshold;
 use crate::word_layout::WordLayout;
 use ndarray::{ArrayView4, ArrayView5, Axis, s};
 
-/// Numbers that are packed at a time, by one thread.
-const PART: usize = 1 << 15;
+/// Numbers that are packed at a time, by one thread: most images of which all planes are short, so
+/// that these are packed whole.
+const PART: usize = 1 << 16;
 
 /// Packs the 1-bit codes of `x` (N, C, D, H, W), whatever its strides. Returns whether there is a
 /// NaN among its numbers, in which case the codes mean nothing.

@@ -1,7 +1,7 @@
-//! Compared to masks, which `movmskps` and `movmskpd` turn into bits of a row, and additions into
-//! bits of planes.
+//! Compared to masks, of which those of a word are narrowed to bytes and turned into bits of a row
+//! by one `pmovmskb`, and which additions turn into bits of planes.
 
-use super::{Planes, portable};
+use super::{BYTES_AHEAD, Planes, portable, prefetch};
 use crate::Element;
 use crate::kernel::same_type;
 use crate::quantizer::Threshold;
@@ -36,18 +36,24 @@ fn rows_of_f32<const COMPARISON: i32>(
     words: &mut [u32],
 ) -> bool {
     let t = _mm256_set1_ps(t);
+    let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
     let mut nan = _mm256_setzero_ps();
     for (row, words) in rows.chunks_exact(width).zip(words.chunks_exact_mut(width.div_ceil(32))) {
         let (whole, rest) = row.as_chunks::<32>();
         for (numbers, word) in whole.iter().zip(&mut *words) {
+            prefetch::<2, _>(numbers, BYTES_AHEAD);
             // SAFETY: four times eight numbers.
             let x: [_; 4] =
                 std::array::from_fn(|i| unsafe { _mm256_loadu_ps(numbers.as_ptr().add(8 * i)) });
             // One comparison finds a NaN in either of two numbers.
             nan = _mm256_or_ps(nan, _mm256_cmp_ps::<_CMP_UNORD_Q>(x[0], x[1]));
             nan = _mm256_or_ps(nan, _mm256_cmp_ps::<_CMP_UNORD_Q>(x[2], x[3]));
-            let bits = x.map(|x| _mm256_movemask_ps(_mm256_cmp_ps::<COMPARISON>(x, t)) as u32);
-            *word = bits[0] | bits[1] << 8 | bits[2] << 16 | bits[3] << 24;
+            let masks = x.map(|x| _mm256_castps_si256(_mm256_cmp_ps::<COMPARISON>(x, t)));
+            // Both work within halves of vectors: what is next to each other then are the first
+            // halves of all four, then the second ones.
+            let halves = [0, 2].map(|i| _mm256_packs_epi32(masks[i], masks[i + 1]));
+            let bytes = _mm256_packs_epi16(halves[0], halves[1]);
+            *word = _mm256_movemask_epi8(_mm256_permutevar8x32_epi32(bytes, order)) as u32;
         }
         if rest.is_empty() {
             continue;
@@ -79,6 +85,7 @@ fn rows_of_f64<const COMPARISON: i32>(
         let (whole, rest) = row.as_chunks::<32>();
         let (whole_words, last_word) = words.split_at_mut(whole.len());
         for (numbers, word) in whole.iter().zip(whole_words) {
+            prefetch::<4, _>(numbers, BYTES_AHEAD);
             let mut bits = 0;
             for i in (0..8).step_by(2) {
                 // SAFETY: eight times four numbers.
@@ -162,11 +169,13 @@ unsafe fn vectors<const COMPARISON: i32, const N: usize, const PART: bool>(
 ) {
     let t = _mm256_set1_ps(planes.threshold.number());
     let mut words = [_mm256_setzero_si256(); N];
+    let ahead = planes.ahead(start);
     let masks: [_; N] = std::array::from_fn(|i| first_lanes(len.saturating_sub(LANES * i)));
     for plane in (0..planes.count).rev() {
         // SAFETY: the numbers of this plane from `start` on. Those that are masked are not read.
         let x: [_; N] = unsafe {
             let plane = planes.first.offset(plane as isize * planes.stride).add(start);
+            prefetch::<2, _>(plane, ahead);
             std::array::from_fn(|i| match PART {
                 true => _mm256_maskload_ps(plane.wrapping_add(LANES * i), masks[i]),
                 false => _mm256_loadu_ps(plane.add(LANES * i)),

@@ -1,6 +1,6 @@
 //! Compared straight to bits of a row, and to masks of an addition for bits of planes.
 
-use super::{Planes, portable};
+use super::{BYTES_AHEAD, Planes, portable, prefetch};
 use crate::Element;
 use crate::kernel::same_type;
 use crate::quantizer::Threshold;
@@ -39,6 +39,7 @@ fn rows_of_f32<const COMPARISON: i32>(
     for (row, words) in rows.chunks_exact(width).zip(words.chunks_exact_mut(width.div_ceil(32))) {
         let (whole, rest) = row.as_chunks::<32>();
         for (numbers, word) in whole.iter().zip(&mut *words) {
+            prefetch::<2, _>(numbers, BYTES_AHEAD);
             // SAFETY: twice sixteen numbers.
             let [x, y] = [0, 16].map(|i| unsafe { _mm512_loadu_ps(numbers.as_ptr().add(i)) });
             // One comparison finds a NaN in either of two numbers.
@@ -76,6 +77,7 @@ fn rows_of_f64<const COMPARISON: i32>(
         let (whole, rest) = row.as_chunks::<32>();
         let (whole_words, last_word) = words.split_at_mut(whole.len());
         for (numbers, word) in whole.iter().zip(whole_words) {
+            prefetch::<4, _>(numbers, BYTES_AHEAD);
             // SAFETY: four times eight numbers.
             let x = [0, 8, 16, 24].map(|i| unsafe { _mm512_loadu_pd(numbers.as_ptr().add(i)) });
             nan |= _mm512_cmp_pd_mask::<_CMP_UNORD_Q>(x[0], x[1]);
@@ -119,11 +121,13 @@ unsafe fn all_planes<const COMPARISON: i32>(
     for start in (0..planes.len).step_by(2 * LANES) {
         let len = (2 * LANES).min(planes.len - start);
         let lanes = [first_lanes(len), first_lanes(len.saturating_sub(LANES))];
+        let ahead = planes.ahead(start);
         let mut block = [_mm512_setzero_si512(); 2];
         for plane in 0..planes.count {
             // SAFETY: the numbers of this plane from `start` on. Those that are masked are not read.
             let x = unsafe {
                 let plane = planes.first.offset(plane as isize * planes.stride).add(start);
+                prefetch::<2, _>(plane, ahead);
                 [0, 1].map(|i| _mm512_maskz_loadu_ps(lanes[i], plane.wrapping_add(LANES * i)))
             };
             nan |= _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x[0], x[1]);

@@ -1,4 +1,8 @@
-//! Numbers to signs, a bit each.
+//! Numbers to signs, a bit each: as fast as memory is read.
+//!
+//! Reading alone is then what limits the loops, and they ask for memory well before they need it:
+//! what the CPU fetches of its own accord ends with a page, and covers less than it takes to come
+//! from memory if much is done with each number.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -84,7 +88,26 @@ struct Planes {
     threshold: Threshold<f32>,
 }
 
+/// How many numbers of a plane are asked for before they are packed: two blocks of two cache lines.
+#[cfg(target_arch = "x86_64")]
+const NUMBERS_AHEAD: usize = 64;
+
 impl Planes {
+    /// How many bytes behind the numbers at `start` of a plane those lie that are to be asked for.
+    /// After the last numbers of these planes come the first of the planes behind them, which as a
+    /// rule are packed next.
+    #[cfg(target_arch = "x86_64")]
+    fn ahead(&self, start: usize) -> isize {
+        let numbers = match (start + NUMBERS_AHEAD).checked_sub(self.len) {
+            None => NUMBERS_AHEAD as isize,
+            Some(past) => {
+                let planes = self.stride.wrapping_mul(self.count as isize);
+                planes.wrapping_add(past as isize - start as isize)
+            }
+        };
+        numbers.wrapping_mul(size_of::<f32>() as isize)
+    }
+
     /// Planes of numbers that lie side by side, if they are `f32`.
     fn of_f32<T: Element>(planes: &ArrayView2<'_, T>, threshold: Threshold<T>) -> Option<Self> {
         let (count, len) = planes.dim();
@@ -97,6 +120,22 @@ impl Planes {
         })
     }
 }
+
+/// Asks for the `N` cache lines that lie so many bytes behind an address, wherever that is.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn prefetch<const N: usize, T>(address: *const T, bytes: isize) {
+    use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+    for line in 0..N {
+        let address = address.wrapping_byte_offset(bytes).wrapping_byte_add(64 * line);
+        // SAFETY: a hint, which may name any address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) };
+    }
+}
+
+/// How many bytes of rows are asked for before they are packed.
+#[cfg(target_arch = "x86_64")]
+const BYTES_AHEAD: isize = 4096;
 
 #[cfg(test)]
 mod tests;

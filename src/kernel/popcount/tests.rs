@@ -68,8 +68,8 @@ impl Case {
 fn differing_bits_are_counted() {
     let mut random = Random::new(7);
     // Around the ends of blocks of rows and panels, and of the words between two emptyings.
-    for len in [0, 1, 2, 3, 4, 5, 30, 31, 32, 61, 62, 63, 64, 65, 124, 125] {
-        for count in [0, 1, 2, 3, 4, 5, 7, 8, 9] {
+    for len in [0, 1, 2, 3, 4, 5, 30, 31, 32, 61, 62, 63, 64, 65, 124, 125, 127, 128, 129, 131] {
+        for count in [0, 1, 2, 3, 4, 5, 7, 8, 9, 16, 19] {
             for panels in [0, 1, 2, 3] {
                 Case::new(&mut random, len, count, panels, len % 4).check();
             }
@@ -132,7 +132,7 @@ fn long_rows_are_counted() {
 
 #[test]
 fn all_bits_may_differ_or_none() {
-    for len in [1, 2, 63, 124, 9001] {
+    for len in [1, 2, 63, 124, 127, 128, 256, 9001] {
         for (a, b) in [(0, u32::MAX), (u32::MAX, u32::MAX), (u32::MAX, 0), (0x5555_5555, 0)] {
             let offsets: Vec<u32> = (0..len).collect();
             let panels = vec![b; len as usize * PANEL];
