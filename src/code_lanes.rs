@@ -16,7 +16,7 @@ const RUN: usize = 128;
 const CODES: usize = 32;
 
 /// Writes the code of every activation of `x` (N, C, D, H, W), whatever its strides, by the coder
-/// of its image.
+/// of its image. Returns whether there is a NaN among them.
 pub(crate) fn pack_codes<T: Element>(
     kernel: Kernel,
     geometry: &Geometry,
@@ -24,16 +24,15 @@ pub(crate) fn pack_codes<T: Element>(
     x: &ArrayView5<'_, T>,
     words: &mut [u32],
     coder: impl Fn(usize) -> ActivationCoder<T> + Sync,
-) {
+) -> bool {
     if words.is_empty() {
-        return;
+        return false;
     }
     let image_words = words.len() / x.len_of(Axis(0));
     any_chunk(words, image_words, 4, |i, words| {
         let image = x.index_axis(Axis(0), i);
-        kernel.vectorize(PackImage { geometry, layout, image, words, coder: coder(i) });
-        false
-    });
+        kernel.vectorize(PackImage { geometry, layout, image, words, coder: coder(i) })
+    })
 }
 
 struct PackImage<'a, T> {
@@ -46,10 +45,10 @@ struct PackImage<'a, T> {
 }
 
 impl<T: Element> Code for PackImage<'_, T> {
-    type Output = ();
+    type Output = bool;
 
     #[inline(always)]
-    fn run(mut self) {
+    fn run(mut self) -> bool {
         let words = std::mem::take(&mut self.words);
         match channels_are_closest(&self.image) {
             true => self.pack_pixels(words),
@@ -61,15 +60,16 @@ impl<T: Element> Code for PackImage<'_, T> {
 impl<T: Element> PackImage<'_, T> {
     /// Pixel by pixel.
     #[inline(always)]
-    fn pack_pixels(&self, words: &mut [u32]) {
+    fn pack_pixels(&self, words: &mut [u32]) -> bool {
         let width = self.geometry.group_channels();
         let mut groups = words.chunks_exact_mut(self.layout.group_words);
         let mut numbers = [T::zero(); RUN];
+        let mut nan = false;
         for pixel in self.image.permuted_axes([1, 2, 3, 0]).lanes(Axis(3)) {
             for (channels, words) in pixel.axis_chunks_iter(Axis(0), width).zip(&mut groups) {
                 for (i, run) in channels.axis_chunks_iter(Axis(0), RUN).enumerate() {
                     let mut codes = [0; RUN];
-                    self.coder.write_codes(side_by_side(run, &mut numbers), &mut codes);
+                    nan |= self.coder.write_codes(side_by_side(run, &mut numbers), &mut codes);
                     let (bytes, first) = (codes.as_chunks().0, i * RUN);
                     if self.layout.code_bits == 8 {
                         for (word, codes) in words[first / 4..].iter_mut().zip(bytes) {
@@ -84,11 +84,12 @@ impl<T: Element> PackImage<'_, T> {
                 }
             }
         }
+        nan
     }
 
     /// A few pixels of all channels at a time, four channels together.
     #[inline(always)]
-    fn pack_planes(&self, words: &mut [u32]) {
+    fn pack_planes(&self, words: &mut [u32]) -> bool {
         let WordLayout { group_words, pixel_words, .. } = *self.layout;
         let width = self.geometry.group_channels();
         let (channels, depth, height, line) = self.image.dim();
@@ -97,6 +98,7 @@ impl<T: Element> PackImage<'_, T> {
         let image = self.image.into_shape_with_order(flat).unwrap_or(self.image);
         let mut rest = words;
         let mut numbers = [T::zero(); RUN];
+        let mut nan = false;
         for slice in image.axis_iter(Axis(1)) {
             for line in slice.axis_iter(Axis(1)) {
                 for run in line.axis_chunks_iter(Axis(1), RUN) {
@@ -105,13 +107,15 @@ impl<T: Element> PackImage<'_, T> {
                     for (group, channels) in run.axis_chunks_iter(Axis(0), width).enumerate() {
                         let words = &mut words[group * group_words..];
                         if self.layout.code_bits == 1 {
-                            self.pack_channels(channels, words);
+                            nan |= self.pack_channels(channels, words);
                             continue;
                         }
                         for (i, planes) in channels.axis_chunks_iter(Axis(0), 4).enumerate() {
                             let mut codes = [[0; RUN]; 4];
                             for (plane, codes) in planes.outer_iter().zip(&mut codes) {
-                                self.coder.write_codes(side_by_side(plane, &mut numbers), codes);
+                                nan |= self
+                                    .coder
+                                    .write_codes(side_by_side(plane, &mut numbers), codes);
                             }
                             let words = words[i..].iter_mut();
                             for (pixel, word) in words.step_by(pixel_words).enumerate() {
@@ -122,16 +126,18 @@ impl<T: Element> PackImage<'_, T> {
                 }
             }
         }
+        nan
     }
 
     /// Packs a group's channels of a run of pixels into bit planes, a word of each at a time.
     #[inline(always)]
-    fn pack_channels(&self, channels: ArrayView2<'_, T>, words: &mut [u32]) {
+    fn pack_channels(&self, channels: ArrayView2<'_, T>, words: &mut [u32]) -> bool {
         let mut numbers = [T::zero(); RUN];
+        let mut nan = false;
         for (i, planes) in channels.axis_chunks_iter(Axis(0), CODES).enumerate() {
             let mut codes = [[0; RUN]; CODES];
             for (plane, codes) in planes.outer_iter().zip(&mut codes) {
-                self.coder.write_codes(side_by_side(plane, &mut numbers), codes);
+                nan |= self.coder.write_codes(side_by_side(plane, &mut numbers), codes);
             }
             let pixels = words.chunks_mut(self.layout.pixel_words);
             for (pixel, words) in pixels.enumerate().take(channels.ncols()) {
@@ -139,6 +145,7 @@ impl<T: Element> PackImage<'_, T> {
                 self.write_planes(&codes, &mut words[i..]);
             }
         }
+        nan
     }
 
     /// Writes codes that fill a word of each bit plane.
@@ -213,7 +220,7 @@ mod tests {
         // Of an earlier input.
         let mut words = vec![u32::MAX; layout.input_len(&geometry).expect("a size")];
         let coder = ActivationQuantizer::dorefa(8).expect("a width").coder(1.0);
-        pack_codes(kernel, &geometry, &layout, &x, &mut words, |_| coder);
+        assert!(!pack_codes(kernel, &geometry, &layout, &x, &mut words, |_| coder));
         let pixels = x.permuted_axes([0, 2, 3, 4, 1]);
         let mut words = words.chunks(layout.group_words);
         for pixel in pixels.lanes(Axis(4)) {
