@@ -3,9 +3,10 @@
 use crate::geometry::Geometry;
 use crate::kernel::{Code, Kernel};
 use crate::numerator::{Carrier, Numerator, Precision, SumIn};
+use crate::output_rows::Positions;
 use crate::padding::Padding;
 use crate::word_tiles::{Finish, Sums};
-use ndarray::{ArrayViewMut1, ArrayViewMut4, s};
+use ndarray::{ArrayViewMut1, ArrayViewMut4};
 
 /// Compares numerators with the threshold of their filter, and packs the bits: an output element
 /// is a word of 32 filters.
@@ -66,12 +67,10 @@ impl Code for FinishTile<'_, '_> {
 impl FinishTile<'_, '_> {
     #[inline(always)]
     fn write<C: Carrier, S: SumIn<C>>(self, sums: &[S]) {
-        let FinishTile { output, tile, mut out, start } = self;
-        let (_, _, height, width) = out.dim();
+        let FinishTile { output, tile, out, start } = self;
+        let mut positions = Positions::new(out, start..start + tile.rows);
         for i in 0..tile.rows {
-            let at = start + i;
-            let out = out.slice_mut(s![.., at / (height * width), at / width % height, at % width]);
-            output.write_row::<C, S>(tile, i, tile.row(sums, i), out);
+            output.write_row::<C, S>(tile, i, tile.row(sums, i), positions.at(i));
         }
     }
 }
@@ -92,23 +91,19 @@ impl BitOutput<'_> {
         let least = C::of_twice(-self.numerator.row * code_sum);
         let first = tile.filters.start;
         let addends = &self.padding.addends::<C>(self.geometry, position)[first..][..sums.len()];
-        let bit = |sum: S, addend: C| u32::from(product * sum.carried() + addend >= least);
         // A group may begin within a word.
         let mut at = first % 32;
         let (mut sums, mut addends) = (sums, addends);
         for (word, flips) in out.iter_mut().zip(&self.flips[first / 32..]) {
+            let whole = sums.first_chunk().zip(addends.first_chunk());
+            if let Some((sums32, addends32)) = whole.filter(|_| at == 0) {
+                *word = S::at_least(self.kernel, sums32, product, addends32, least) ^ flips;
+                (sums, addends) = (&sums[32..], &addends[32..]);
+                continue;
+            }
             let len = sums.len().min(32 - at);
-            let bits = match (sums.first_chunk::<32>(), addends.first_chunk::<32>()) {
-                // Of a known length, it is vectorized.
-                (Some(sums), Some(addends)) if at == 0 => {
-                    let mut bits = 0;
-                    for i in 0..32 {
-                        bits |= bit(sums[i], addends[i]) << i;
-                    }
-                    bits
-                }
-                _ => (0..len).fold(0, |bits, i| bits | bit(sums[i], addends[i]) << (at + i)),
-            };
+            let bit = |i: usize| u32::from(product * sums[i].carried() + addends[i] >= least);
+            let bits = (0..len).fold(0, |bits, i| bits | bit(i) << (at + i));
             let held = u32::MAX >> (32 - len) << at;
             *word = *word & !held | (bits ^ flips) & held;
             (sums, addends) = (&sums[len..], &addends[len..]);

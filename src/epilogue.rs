@@ -8,6 +8,7 @@
 
 use crate::Element;
 use crate::options::OutputForm;
+use std::ops::Range;
 
 /// What is done to a dot product on its way to the output.
 #[derive(Clone, Copy, Debug)]
@@ -49,45 +50,57 @@ impl<T: Element> Epilogue<'_, T> {
 
     /// Writes the outputs of one position from its dot products.
     pub(crate) fn finish_floats(&self, place: Place, dots: &[T], out: &mut [T]) {
-        let dots = dots.iter().copied();
-        match self.form {
-            OutputForm::Dot => self.write(place, out, dots),
-            OutputForm::Offset { .. } => {
-                let len = T::of_integer(self.row_len as i64);
-                self.write(place, out, dots.map(|dot| (len + dot) / T::of(2.0)));
-            }
-        }
+        let Place { first_filter, row } = place;
+        let filters = first_filter..first_filter + out.len();
+        let k = self.k_map.get(row).copied().unwrap_or_default();
+        self.last_steps(filters, FinishFloats { epilogue: self, k, dots, out });
     }
 
-    /// Writes the outputs of one position, from what they are but for the last steps.
+    /// Runs code with what is left to do to the values of some filters. Which steps these are is
+    /// decided here, once, so that each output is computed and written in one loop.
     #[inline(always)]
-    pub(crate) fn write(&self, place: Place, out: &mut [T], values: impl Iterator<Item = T>) {
-        // One loop for all steps, so that each output is written once.
-        let filters = place.first_filter..place.first_filter + out.len();
-        let factors = self.factors.get(filters.clone());
-        let bias = self.bias.get(filters).map(<[T]>::iter);
-        let k = self.k_map.get(place.row);
-        match (factors.map(<[T]>::iter), k, bias.clone()) {
-            (None, None, None) => fill(out, values),
-            (Some(f), None, None) => fill(out, values.zip(f).map(|(y, &f)| y * f)),
-            (None, None, Some(b)) => fill(out, values.zip(b).map(|(y, &b)| y + b)),
-            (Some(f), None, Some(b)) => {
-                fill(out, values.zip(f.zip(b)).map(|(y, (&f, &b))| y * f + b));
-            }
-            (None, Some(&k), _) => fill(out, values.map(|y| y * k)),
-            (Some(f), Some(&k), _) => fill(out, values.zip(f).map(|(y, &f)| y * f * k)),
-        }
-        if let (Some(_), Some(bias)) = (k, bias) {
-            for (out, &bias) in out.iter_mut().zip(bias) {
-                *out += bias;
-            }
+    pub(crate) fn last_steps(&self, filters: Range<usize>, code: impl LastSteps<T>) {
+        let len = filters.len();
+        let factors = self.factors.get(filters.clone()).map(|factors| &factors[..len]);
+        let bias = self.bias.get(filters).map(|bias| &bias[..len]);
+        match (factors, self.k_map.is_empty(), bias) {
+            (None, true, None) => code.run(len, |y, _, _| y),
+            (Some(s), true, None) => code.run(len, |y, f, _| y * s[f]),
+            (None, true, Some(b)) => code.run(len, |y, f, _| y + b[f]),
+            (Some(s), true, Some(b)) => code.run(len, |y, f, _| y * s[f] + b[f]),
+            (None, false, None) => code.run(len, |y, _, k| y * k),
+            (Some(s), false, None) => code.run(len, |y, f, k| y * s[f] * k),
+            (None, false, Some(b)) => code.run(len, |y, f, k| y * k + b[f]),
+            (Some(s), false, Some(b)) => code.run(len, |y, f, k| y * s[f] * k + b[f]),
         }
     }
 }
 
-#[inline(always)]
-fn fill<T>(out: &mut [T], values: impl Iterator<Item = T>) {
-    for (out, value) in out.iter_mut().zip(values) {
-        *out = value;
+/// Code that finishes the values of so many filters. Its function makes an output of a value, the
+/// number of its filter among them, and XNOR-Net's K.
+pub(crate) trait LastSteps<T> {
+    fn run(self, filters: usize, last: impl Fn(T, usize, T) -> T);
+}
+
+/// Finishes dot products of floats, of one position.
+struct FinishFloats<'a, T> {
+    epilogue: &'a Epilogue<'a, T>,
+    k: T,
+    dots: &'a [T],
+    out: &'a mut [T],
+}
+
+impl<T: Element> LastSteps<T> for FinishFloats<'_, T> {
+    #[inline(always)]
+    fn run(self, filters: usize, last: impl Fn(T, usize, T) -> T) {
+        let (dots, out) = (&self.dots[..filters], &mut self.out[..filters]);
+        let len = T::of_integer(self.epilogue.row_len as i64);
+        match self.epilogue.form {
+            OutputForm::Dot => (0..filters).for_each(|f| out[f] = last(dots[f], f, self.k)),
+            OutputForm::Offset { .. } => {
+                let value = |dot| (len + dot) / T::of(2.0);
+                (0..filters).for_each(|f| out[f] = last(value(dots[f]), f, self.k));
+            }
+        }
     }
 }

@@ -1,13 +1,16 @@
-//! Integer sums to floats, and where they are written.
+//! Integer sums to floats.
 
 use crate::Element;
-use crate::epilogue::{Epilogue, Place};
+use crate::epilogue::{Epilogue, LastSteps};
 use crate::geometry::Geometry;
-use crate::kernel::{Code, Kernel};
+use crate::kernel::{Code, Kernel, ToFloats};
 use crate::numerator::{Carrier, Numerator, Precision, SumIn};
+use crate::output_rows::OutputRows;
 use crate::padding::Padding;
 use crate::word_tiles::{Finish, Sums};
-use ndarray::{ArrayView1, ArrayView5, ArrayViewMut2, ArrayViewMut4, Axis, s};
+use ndarray::{ArrayView5, ArrayViewMut4, s};
+use std::marker::PhantomData;
+use std::ops::Range;
 
 /// Integer sums to floats.
 pub(crate) struct FloatOutput<'a, T> {
@@ -28,6 +31,18 @@ impl<T: Element> Finish for FloatOutput<'_, T> {
 
     fn buffer_len(&self, rows: usize, filters: usize) -> usize {
         rows * filters
+    }
+
+    fn to_floats(&self, filters: Range<usize>) -> Option<ToFloats<'_, T>> {
+        let Epilogue { factors, k_map, bias, .. } = self.epilogue;
+        let addends = self.padding.addends_everywhere()?;
+        let plain = self.numerator.denominator == 1 && self.code_sums.is_empty();
+        (plain && k_map.is_empty() && self.residual.is_none()).then(|| ToFloats {
+            product: f32::of_twice(self.numerator.product),
+            addends: &addends[filters.clone()],
+            factors: factors.get(filters.clone()).unwrap_or_default(),
+            bias: bias.get(filters).unwrap_or_default(),
+        })
     }
 
     fn finish(
@@ -71,121 +86,95 @@ impl<T: Element> FinishTile<'_, '_, T> {
     fn write<C: Carrier, S: SumIn<C>>(self, sums: &[S]) {
         let FinishTile { output, tile, buffer, out, start } = self;
         let mut rows = OutputRows::new(out, start, tile.rows, buffer);
-        for i in 0..tile.rows {
-            output.write_row::<C, S>(tile, i, tile.row(sums, i), rows.row(i));
+        let Numerator { product, denominator, .. } = output.numerator;
+        let product = C::of_twice(product);
+        let writer = RowWriter { output, tile, sums, rows: &mut rows };
+        if output.code_sums.is_empty() && denominator == 1 {
+            writer.run(|sum, addend: C, _| (product * sum.carried() + addend).to_float());
+        } else {
+            let denominator = T::of_integer(denominator);
+            writer.run(|sum, addend, row: C| {
+                (product * sum.carried() + (row + addend)).to_float::<T>() / denominator
+            });
+        }
+        if let Some(residual) = &output.residual {
+            output.add_residual(residual, tile, &mut rows);
         }
         rows.finish(output.kernel);
     }
 }
 
 impl<T: Element> FloatOutput<'_, T> {
-    /// Writes the outputs of one position.
-    #[inline(always)]
-    fn write_row<C: Carrier, S: SumIn<C>>(
+    /// Adds the residual to the outputs of a tile.
+    fn add_residual(
         &self,
+        residual: &ArrayView5<'_, T>,
         tile: &Sums<'_>,
-        i: usize,
-        sums: &[S],
-        out: &mut [T],
+        rows: &mut OutputRows<'_, T>,
     ) {
-        let position = tile.position + i;
-        let row = (tile.image * self.geometry.positions() + position) * self.geometry.groups();
-        let place = Place { first_filter: tile.filters.start, row: row + tile.group };
-        let addends = self.padding.addends::<C>(self.geometry, position);
-        let terms = sums.iter().zip(&addends[place.first_filter..]);
-        let product = C::of_twice(self.numerator.product);
-        let denominator = self.numerator.denominator;
-        if self.code_sums.is_empty() && denominator == 1 {
-            let numerators = terms.map(|(&sum, &addend)| product * sum.carried() + addend);
-            self.epilogue.write(place, out, numerators.map(C::to_float));
-        } else {
-            let code_sum = self.code_sums.get(place.row).copied().unwrap_or_default();
-            let row = C::of_twice(self.numerator.row * code_sum);
-            let numerators = terms.map(|(&sum, &addend)| product * sum.carried() + (row + addend));
-            let denominator = T::of_integer(denominator);
-            let values = numerators.map(|numerator| numerator.to_float::<T>() / denominator);
-            self.epilogue.write(place, out, values);
-        }
-        if let Some(residual) = &self.residual {
-            let [_, height, width] = self.geometry.output;
+        let [_, height, width] = self.geometry.output;
+        for i in 0..tile.rows {
+            let position = tile.position + i;
             let at = [position / (height * width), position / width % height, position % width];
             let filters = tile.filters.clone();
             let residual = residual.slice(s![tile.image, filters, at[0], at[1], at[2]]);
+            let out = rows.row(i).iter_mut();
             match residual.as_slice() {
-                Some(residual) => out.iter_mut().zip(residual).for_each(|(out, &r)| *out += r),
-                None => out.iter_mut().zip(&residual).for_each(|(out, &r)| *out += r),
+                Some(residual) => out.zip(residual).for_each(|(out, &r)| *out += r),
+                None => out.zip(&residual).for_each(|(out, &r)| *out += r),
             }
         }
     }
 }
 
-/// The outputs of consecutive positions, as a slice for each. Where those of a position do not lie
-/// side by side, they are written to a buffer first.
-pub(crate) struct OutputRows<'a, T> {
-    out: Layout<'a, T>,
-    /// `[position][filter]`.
-    buffer: &'a mut [T],
-    filters: usize,
+/// Writes the outputs of a tile, position by position.
+struct RowWriter<'a, 'b, 'o, T, S> {
+    output: &'a FloatOutput<'b, T>,
+    tile: &'a Sums<'a>,
+    sums: &'a [S],
+    rows: &'a mut OutputRows<'o, T>,
 }
 
-/// How outputs lie.
-enum Layout<'a, T> {
-    /// (filter, position), those of a position side by side.
-    Rows(ArrayViewMut2<'a, T>),
-    /// (filter, position), those of a filter side by side.
-    Planes(ArrayViewMut2<'a, T>),
-    /// (filter, depth, height, width), and the position of the first.
-    Scattered(ArrayViewMut4<'a, T>, usize),
+impl<T: Element, S: Copy> RowWriter<'_, '_, '_, T, S> {
+    /// `value` makes the value before the last steps of a sum, what is added to it for the filter
+    /// and what for the row.
+    #[inline(always)]
+    fn run<C: Carrier>(self, value: impl Fn(S, C, C) -> T) {
+        let filters = self.tile.filters.clone();
+        let epilogue = &self.output.epilogue;
+        epilogue.last_steps(filters, WriteRows { writer: self, value, carrier: PhantomData });
+    }
 }
 
-impl<'a, T: Element> OutputRows<'a, T> {
-    /// Those of `count` positions of `out` (filters, depth, height, width) from `start` on.
-    #[inline(always)]
-    pub(crate) fn new(
-        mut out: ArrayViewMut4<'a, T>,
-        start: usize,
-        count: usize,
-        buffer: &'a mut [T],
-    ) -> Self {
-        let filters = out.len_of(Axis(0));
-        let buffer = &mut buffer[..count * filters];
-        let merged = out.merge_axes(Axis(2), Axis(3)) && out.merge_axes(Axis(1), Axis(3));
-        let strides = [0, 3].map(|axis| out.strides()[axis]);
-        let matrix = |out: ArrayViewMut4<'a, T>| out.slice_move(s![.., 0, 0, start..start + count]);
-        let out = match strides {
-            [between_filters, _] if merged && (filters == 1 || between_filters == 1) => {
-                Layout::Rows(matrix(out))
-            }
-            [_, between_positions] if merged && (count == 1 || between_positions == 1) => {
-                Layout::Planes(matrix(out))
-            }
-            _ => Layout::Scattered(out, start),
-        };
-        OutputRows { out, buffer, filters }
-    }
+struct WriteRows<W, F, C> {
+    writer: W,
+    value: F,
+    carrier: PhantomData<C>,
+}
 
-    /// Where to write the outputs of a position.
+impl<T, S, C, F> LastSteps<T> for WriteRows<RowWriter<'_, '_, '_, T, S>, F, C>
+where
+    T: Element,
+    S: Copy,
+    C: Carrier,
+    F: Fn(S, C, C) -> T,
+{
     #[inline(always)]
-    pub(crate) fn row(&mut self, i: usize) -> &mut [T] {
-        let row = match &mut self.out {
-            Layout::Rows(out) => out.column_mut(i).into_slice(),
-            Layout::Planes(_) | Layout::Scattered(..) => None,
-        };
-        row.unwrap_or(&mut self.buffer[i * self.filters..][..self.filters])
-    }
-
-    /// Moves what was written to where it belongs.
-    #[inline(always)]
-    pub(crate) fn finish(self, kernel: Kernel) {
-        match self.out {
-            Layout::Rows(_) => {}
-            Layout::Planes(out) => kernel.transpose(self.buffer, out),
-            Layout::Scattered(mut out, start) => {
-                let (_, _, height, width) = out.dim();
-                for (at, row) in (start..).zip(self.buffer.chunks(self.filters)) {
-                    let at = s![.., at / (height * width), at / width % height, at % width];
-                    out.slice_mut(at).assign(&ArrayView1::from(row));
-                }
+    fn run(self, filters: usize, last: impl Fn(T, usize, T) -> T) {
+        let RowWriter { output, tile, sums, rows } = self.writer;
+        let first_row = tile.image * output.geometry.positions() + tile.position;
+        let k_map = output.epilogue.k_map;
+        for i in 0..tile.rows {
+            let row = (first_row + i) * output.geometry.groups() + tile.group;
+            let k = k_map.get(row).copied().unwrap_or_default();
+            let code_sum = output.code_sums.get(row).copied().unwrap_or_default();
+            let row = C::of_twice(output.numerator.row * code_sum);
+            let addends = output.padding.addends::<C>(output.geometry, tile.position + i);
+            let addends = &addends[tile.filters.start..][..filters];
+            let sums = &sums[i * tile.stride..][..filters];
+            let out = &mut rows.row(i)[..filters];
+            for f in 0..filters {
+                out[f] = last((self.value)(sums[f], addends[f], row), f, k);
             }
         }
     }

@@ -112,6 +112,7 @@ mod max_pool;
 mod numerator;
 mod operator;
 mod options;
+mod output_rows;
 mod pack;
 mod padding;
 mod panels;

@@ -17,6 +17,7 @@
 //! Everything is kept doubled, so that the halves stay integers.
 
 use crate::Element;
+use crate::kernel::Kernel;
 use crate::options::{OutputForm, PadValue};
 use crate::padding::Padding;
 use crate::quantizer::Levels;
@@ -209,14 +210,32 @@ impl Carrier for i64 {
 }
 
 /// A kernel's sum, which a carrier holds without rounding.
-pub(crate) trait SumIn<C>: Copy {
+pub(crate) trait SumIn<C: Carrier>: Copy {
     fn carried(self) -> C;
+
+    /// Bit `i` is set where the numerator of `sums[i]` is `least` or more.
+    #[inline(always)]
+    fn at_least(_: Kernel, sums: &[Self; 32], product: C, addends: &[C; 32], least: C) -> u32 {
+        let bit = |i: usize| u32::from(product * sums[i].carried() + addends[i] >= least);
+        (0..32).fold(0, |bits, i| bits | bit(i) << i)
+    }
 }
 
 impl SumIn<f32> for i32 {
     #[inline(always)]
     fn carried(self) -> f32 {
         self as f32
+    }
+
+    #[inline(always)]
+    fn at_least(
+        kernel: Kernel,
+        sums: &[i32; 32],
+        product: f32,
+        addends: &[f32; 32],
+        least: f32,
+    ) -> u32 {
+        kernel.at_least(sums, product, addends, least)
     }
 }
 

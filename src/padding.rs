@@ -133,6 +133,11 @@ impl Padding {
         &C::addends(self)[kind * geometry.filters..]
     }
 
+    /// The same, where it is the same at all positions and computed in `f32`.
+    pub(crate) fn addends_everywhere(&self) -> Option<&[f32]> {
+        (self.precision == Precision::Float && self.kinds.is_empty()).then_some(&self.float)
+    }
+
     pub(crate) fn wide(&self) -> &[i64] {
         &self.addends
     }

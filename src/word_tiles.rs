@@ -6,8 +6,9 @@ use crate::Result;
 use crate::aligned::Aligned;
 use crate::blocks::{Block, Cut, Divide, Shares};
 use crate::geometry::Geometry;
-use crate::kernel::{Code, Kernel, LONGEST, Offsets, PANEL, Rows};
+use crate::kernel::{Code, Kernel, LONGEST, Offsets, PANEL, Rows, ToFloats};
 use crate::numerator::Summed;
+use crate::output_rows::Positions;
 use crate::panels::Panels;
 use crate::parallel::blocks;
 use crate::scratch::{WordBuffers, product, take};
@@ -24,6 +25,9 @@ const MAX_ROWS: usize = 64;
 /// A tile of gathered rows has at most so many words, if that leaves it `MIN_ROWS`.
 const TILE_WORDS: usize = 1 << 15;
 const MIN_ROWS: usize = 8;
+
+/// Words of panels that stay in the second cache.
+const CACHED_WORDS: usize = 1 << 16;
 
 /// Words times filters below which a second thread costs more than it saves.
 const WORDS_PER_BLOCK: usize = 1 << 17;
@@ -47,12 +51,18 @@ pub(crate) struct WordTiles<'a> {
 /// What becomes of the sums.
 pub(crate) trait Finish: Sync {
     /// An element of the output.
-    type Out: Send;
+    type Out: Send + 'static;
     /// Filters that an element of the output holds.
     const FILTERS: usize;
 
     /// Elements of a buffer for a tile of so many rows and filters.
     fn buffer_len(&self, rows: usize, filters: usize) -> usize;
+
+    /// How the outputs of some filters are made of differing bits, if those of all positions are
+    /// made in the same way.
+    fn to_floats(&self, _filters: Range<usize>) -> Option<ToFloats<'_, Self::Out>> {
+        None
+    }
 
     /// Writes the outputs of a tile. `out` is (filters, depth, height, width) of an image, and the
     /// tile begins at its position `start`.
@@ -157,6 +167,9 @@ impl<F: Finish> Code for Compute<'_, '_, '_, F> {
 struct TileShape {
     rows: usize,
     panels: usize,
+    /// Panels that are used up for a tile of rows before the next: all tiles find them in the
+    /// second cache.
+    cached_panels: usize,
 }
 
 impl WordTiles<'_> {
@@ -207,7 +220,9 @@ impl WordTiles<'_> {
         if !self.layout.direct {
             rows = rows.min(TILE_WORDS / self.layout.gathered_words().max(1)).max(MIN_ROWS);
         }
-        TileShape { rows, panels }
+        let panel_words = (self.panels.planes() * self.panels.panel_words()).max(1) * PANEL;
+        let cached = (CACHED_WORDS / panel_words).max(1).next_multiple_of(panels);
+        TileShape { rows, panels, cached_panels: cached }
     }
 
     /// Computes a block on this thread.
@@ -236,42 +251,66 @@ impl WordTiles<'_> {
             for group in first_filter / group_filters..end_filter.div_ceil(group_filters) {
                 let filters = first_filter.max(group * group_filters)
                     ..end_filter.min((group + 1) * group_filters);
-                let panels = filters.start / PANEL..filters.end.div_ceil(PANEL);
-                let tiles = (first_position..end_position).step_by(shape.rows).map(|position| {
-                    let rows = shape.rows.min(end_position - position);
-                    Tile { words: &[], image, group, position, rows }
-                });
-                let panels = panels
-                    .clone()
-                    .step_by(shape.panels)
-                    .map(|panel| panel..panels.end.min(panel + shape.panels));
-                let mut compute = |tile: Tile<'_>, panels: Range<usize>| {
+                let mut compute = |tile: &Tile<'_>, panels: Range<usize>| {
                     let filters = filters.start.max(panels.start * PANEL)
                         ..filters.end.min(panels.end * PANEL);
                     let first = (filters.start - first_filter) / F::FILTERS;
                     let end = (filters.end - first_filter).div_ceil(F::FILTERS);
                     let mut out = out.slice_mut(s![first..end, .., .., ..]);
                     let start = tile.position - first_position;
-                    let sums = self.sum(&tile, panels, filters, &mut sums);
+                    if self.finish_at_once(finish, tile, &panels, &filters, &mut out, start) {
+                        return;
+                    }
+                    let sums = self.sum(tile, panels, filters, &mut sums);
                     finish.finish(&sums, outs, &mut out, start);
                 };
-                if self.layout.direct {
-                    let words = self.image(image, group);
-                    for panels in panels {
-                        for tile in tiles.clone() {
-                            compute(Tile { words, ..tile }, panels.clone());
-                        }
-                    }
-                } else {
-                    for tile in tiles {
-                        let words = self.gather(&tile, gathered);
-                        for panels in panels.clone() {
-                            compute(Tile { words, ..tile }, panels);
+                let panels = filters.start / PANEL..filters.end.div_ceil(PANEL);
+                for cached in chunks(panels, shape.cached_panels) {
+                    for positions in chunks(first_position..end_position, shape.rows) {
+                        let (position, rows) = (positions.start, positions.len());
+                        let mut tile = Tile { words: &[], image, group, position, rows };
+                        tile.words = match self.layout.direct {
+                            true => self.image(image, group),
+                            false => self.gather(&tile, gathered),
+                        };
+                        for panels in chunks(cached.clone(), shape.panels) {
+                            compute(&tile, panels);
                         }
                     }
                 }
             }
         }
+    }
+
+    /// Makes the outputs of a tile with some filters without writing sums, if that can be done.
+    #[inline(always)]
+    fn finish_at_once<F: Finish>(
+        &self,
+        finish: &F,
+        tile: &Tile<'_>,
+        panels: &Range<usize>,
+        filters: &Range<usize>,
+        out: &mut ArrayViewMut4<'_, F::Out>,
+        start: usize,
+    ) -> bool {
+        let signs =
+            self.summed == Summed::DifferingBits && self.layout.planes * self.panels.planes() == 1;
+        let whole = filters.start == panels.start * PANEL && self.offsets.len() > 0;
+        if !(self.kernel.finishes_at_once() && signs && whole) {
+            return false;
+        }
+        let Some(to_floats) = finish.to_floats(filters.clone()) else { return false };
+        let positions = start..start + tile.rows;
+        let Positions::Merged(mut out) = Positions::new(out.view_mut(), positions) else {
+            return false;
+        };
+        let panels = self.panels.plane(0, panels.clone());
+        let mut done = false;
+        self.for_each_line(*tile, 0, self.offsets, |row, rows| {
+            let out = out.slice_mut(s![.., row..row + rows.count()]);
+            done = self.kernel.finish_differing(rows, panels, &to_floats, out);
+        });
+        done
     }
 
     /// Sums the products of a tile with some filters of its group, which lie in these panels.
@@ -437,4 +476,10 @@ fn aligned_shares<V: Copy + Default>(
     len: usize,
 ) -> Result<Shares<'_, V>> {
     Ok(Shares::new(buffer.take(product(&[blocks, len], "windows")?, "windows")?, len))
+}
+
+/// Cuts a range into parts of at most so many.
+fn chunks(range: Range<usize>, len: usize) -> impl Iterator<Item = Range<usize>> + Clone {
+    let end = range.end;
+    range.step_by(len).map(move |start| start..end.min(start + len))
 }

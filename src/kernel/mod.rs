@@ -16,6 +16,7 @@
 
 #![allow(unsafe_code)]
 
+mod compare;
 mod dot;
 mod isa;
 mod pack;
@@ -27,6 +28,7 @@ mod transpose;
 
 pub(crate) use dot::{LONGEST, Weights, Width};
 pub use isa::{Isa, force_isa};
+pub(crate) use popcount::ToFloats;
 pub(crate) use rows::{Offsets, Rows};
 
 /// Filters in a panel.

@@ -1,12 +1,95 @@
 //! With ternary logic and a popcount of words: five instructions for two words of 16 filters.
 
-use super::{PANEL, Rows};
+use super::{PANEL, Rows, ToFloats};
 use std::arch::x86_64::*;
 
 /// Rows, and panels, that are computed at a time. Each broadcast word serves `PANELS` panels, each
 /// loaded vector of weights `ROWS` rows, and all sums stay in registers.
 const ROWS: usize = 4;
 const PANELS: usize = 2;
+
+/// What becomes of the sums of a row with a panel, which come in a register.
+trait Emit: Copy {
+    /// What the sums of all rows with a panel have in common.
+    type Panel: Copy;
+
+    /// # Safety
+    /// The CPU must have AVX-512; there is such a panel.
+    unsafe fn panel(self, panel: usize) -> Self::Panel;
+
+    /// # Safety
+    /// The CPU must have AVX-512; there are such a row and such a panel.
+    unsafe fn emit(self, row: usize, panel: usize, common: Self::Panel, sums: __m512i);
+}
+
+/// Writes them.
+#[derive(Clone, Copy)]
+struct Sums {
+    sums: *mut i32,
+    stride: usize,
+}
+
+impl Emit for Sums {
+    type Panel = ();
+
+    #[inline]
+    unsafe fn panel(self, _: usize) {}
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn emit(self, row: usize, panel: usize, (): (), sums: __m512i) {
+        // SAFETY: there is room for the sums of each row with each panel.
+        unsafe {
+            _mm512_storeu_si512(self.sums.add(row * self.stride + panel * PANEL).cast(), sums);
+        }
+    }
+}
+
+/// Makes outputs of them; `SCALED` ones have factors and biases.
+#[derive(Clone, Copy)]
+struct Outputs<'a, const SCALED: bool> {
+    finish: ToFloats<'a, f32>,
+    out: *mut f32,
+    stride: isize,
+}
+
+impl<const SCALED: bool> Emit for Outputs<'_, SCALED> {
+    /// The filters that there are, and the addend, factor and bias of each.
+    type Panel = (__mmask16, [__m512; 3]);
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn panel(self, panel: usize) -> Self::Panel {
+        let ToFloats { addends, factors, bias, .. } = self.finish;
+        let first = panel * PANEL;
+        let mask = u16::MAX >> PANEL.saturating_sub(addends.len() - first);
+        let of = |numbers: &[f32], default: f32| match numbers.get(first..) {
+            // SAFETY: the mask has no more lanes than there are numbers left.
+            Some(numbers) if !numbers.is_empty() => unsafe {
+                _mm512_maskz_loadu_ps(mask, numbers.as_ptr())
+            },
+            _ => _mm512_set1_ps(default),
+        };
+        // These leave every number as it is, a zero of either sign too.
+        (mask, [of(addends, 0.0), of(factors, 1.0), of(bias, -0.0)])
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn emit(self, row: usize, panel: usize, common: Self::Panel, sums: __m512i) {
+        let (mask, [addends, factors, bias]) = common;
+        let product = _mm512_set1_ps(self.finish.product);
+        let mut y = _mm512_fmadd_ps(product, _mm512_cvtepi32_ps(sums), addends);
+        if SCALED {
+            y = _mm512_add_ps(_mm512_mul_ps(y, factors), bias);
+        }
+        // SAFETY: there is room for the outputs of each row, of as many filters as the mask has.
+        unsafe {
+            let to = self.out.offset(row as isize * self.stride).add(panel * PANEL);
+            _mm512_mask_storeu_ps(to, mask, y);
+        }
+    }
+}
 
 /// See [`Kernel::count_differing`](super::Kernel::count_differing).
 ///
@@ -19,60 +102,90 @@ pub(super) unsafe fn count_differing(
     sums: &mut [i32],
     stride: usize,
 ) {
+    // SAFETY: there is room for the sums of each row with each filter of the panels.
+    unsafe { all_panels(rows, panels, Sums { sums: sums.as_mut_ptr(), stride }) }
+}
+
+/// See [`Kernel::finish_differing`](super::Kernel::finish_differing).
+///
+/// # Safety
+/// `out` is where the first output lies, those of a row side by side, with the next row `stride`
+/// further on, of as many rows and filters as there are; these are in the last of the panels.
+#[target_feature(enable = "avx512f,avx512vpopcntdq")]
+pub(super) unsafe fn finish_differing(
+    rows: Rows<'_>,
+    panels: &[u32],
+    finish: ToFloats<'_, f32>,
+    out: *mut f32,
+    stride: isize,
+) {
+    // SAFETY: there is room for the outputs of each row and filter.
+    unsafe {
+        match finish.factors.is_empty() && finish.bias.is_empty() {
+            true => all_panels(rows, panels, Outputs::<false> { finish, out, stride }),
+            false => all_panels(rows, panels, Outputs::<true> { finish, out, stride }),
+        }
+    }
+}
+
+/// # Safety
+/// There is room for what comes of each row with each panel.
+#[inline]
+#[target_feature(enable = "avx512f,avx512vpopcntdq")]
+unsafe fn all_panels<E: Emit>(rows: Rows<'_>, panels: &[u32], emit: E) {
     let panel_len = rows.offsets().len() * PANEL;
     if panel_len == 0 {
         return; // no filters
     }
     for (i, panels) in panels.chunks(PANELS * panel_len).enumerate() {
-        let sums = &mut sums[i * PANELS * PANEL..];
-        // SAFETY: there are as many panels as is said, and room for the sums of all their filters.
+        // SAFETY: there are as many panels as is said, and room for what comes of them.
         unsafe {
             match panels.len() / panel_len {
-                PANELS => blocks::<PANELS>(rows, panels, sums, stride),
-                _ => blocks::<1>(rows, panels, sums, stride),
+                PANELS => all_rows::<PANELS, E>(rows, panels, i * PANELS, emit),
+                _ => all_rows::<1, E>(rows, panels, i * PANELS, emit),
             }
         }
     }
 }
 
 /// # Safety
-/// `panels` holds `P` panels, and `sums` has `(rows - 1) * stride + P * PANEL` elements.
+/// `panels` holds `P` panels, of which the first is number `panel`, and there is room for what comes
+/// of each row with each of them.
 #[target_feature(enable = "avx512f,avx512vpopcntdq")]
-unsafe fn blocks<const P: usize>(rows: Rows<'_>, panels: &[u32], sums: &mut [i32], stride: usize) {
+unsafe fn all_rows<const P: usize, E: Emit>(rows: Rows<'_>, panels: &[u32], panel: usize, emit: E) {
     for first in (0..rows.count()).step_by(ROWS) {
-        let sums = &mut sums[first * stride..];
         // SAFETY: so many rows are left from the first on.
         unsafe {
             match rows.count() - first {
-                1 => block::<1, P>(rows, first, panels, sums, stride),
-                2 => block::<2, P>(rows, first, panels, sums, stride),
-                3 => block::<3, P>(rows, first, panels, sums, stride),
-                _ => block::<ROWS, P>(rows, first, panels, sums, stride),
+                1 => block::<1, P, E>(rows, first, panels, panel, emit),
+                2 => block::<2, P, E>(rows, first, panels, panel, emit),
+                3 => block::<3, P, E>(rows, first, panels, panel, emit),
+                _ => block::<ROWS, P, E>(rows, first, panels, panel, emit),
             }
         }
     }
 }
 
 /// # Safety
-/// There are `M` rows from the first on; `panels` holds `P` panels, and `sums` has
-/// `(M - 1) * stride + P * PANEL` elements.
+/// There are `M` rows from the first on; `panels` holds `P` panels, of which the first is number
+/// `panel`, and there is room for what comes of these rows and panels.
 #[target_feature(enable = "avx512f,avx512vpopcntdq")]
-unsafe fn block<const M: usize, const P: usize>(
+unsafe fn block<const M: usize, const P: usize, E: Emit>(
     rows: Rows<'_>,
     first: usize,
     panels: &[u32],
-    sums: &mut [i32],
-    stride: usize,
+    panel: usize,
+    emit: E,
 ) {
-    let zero = _mm512_setzero_si512();
-    let mut parity = [[zero; P]; M];
-    let mut carries = [[zero; P]; M];
+    let mut carries = [[_mm512_setzero_si512(); P]; M];
+    let mut parity = [[_mm512_setzero_si512(); P]; M];
     let (base, step) = (rows.from(first), rows.step());
-    let panel_len = rows.offsets().len() * PANEL;
+    let panel_len = panels.len() / P;
     let mut weights = panels.as_ptr();
     let (pairs, last) = rows.offsets().as_chunks::<2>();
     // SAFETY: `Rows` keeps every word of its rows within them. `weights` moves over `offsets.len()`
-    // vectors of the first panel, and as many of the others. Sums are written as far as promised.
+    // vectors of the first panel, and as many of the others. There is room for what comes of each
+    // row with each panel, as promised.
     unsafe {
         let word =
             |offset: u32, m: usize| _mm512_set1_epi32(*base.add(offset as usize + m * step) as i32);
@@ -105,11 +218,12 @@ unsafe fn block<const M: usize, const P: usize>(
                 }
             }
         }
-        for m in 0..M {
-            for p in 0..P {
+        for p in 0..P {
+            let common = emit.panel(panel + p);
+            for m in 0..M {
                 let twice = _mm512_slli_epi32::<1>(carries[m][p]);
-                let sum = _mm512_add_epi32(twice, _mm512_popcnt_epi32(parity[m][p]));
-                _mm512_storeu_si512(sums.as_mut_ptr().add(m * stride + p * PANEL).cast(), sum);
+                let sums = _mm512_add_epi32(twice, _mm512_popcnt_epi32(parity[m][p]));
+                emit.emit(first + m, panel + p, common, sums);
             }
         }
     }

@@ -23,6 +23,22 @@ mod neon;
 mod portable;
 
 use super::{Isa, Kernel, PANEL, Rows};
+use ndarray::ArrayViewMut2;
+use std::any::TypeId;
+
+/// Makes an output of the bits that differ between a row and filter `f`:
+/// `(product * differing + addends[f]) * factors[f] + bias[f]`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ToFloats<'a, T> {
+    /// It, the addends, and what both make can be computed without rounding.
+    pub(crate) product: f32,
+    /// One for each filter.
+    pub(crate) addends: &'a [f32],
+    /// One for each filter, or nothing.
+    pub(crate) factors: &'a [T],
+    /// One for each filter, or nothing.
+    pub(crate) bias: &'a [T],
+}
 
 impl Kernel {
     /// Writes to `sums[row * stride + filter]` how many bits of a row differ from a filter.
@@ -59,6 +75,57 @@ impl Kernel {
             },
             _ => portable::count_differing(rows, panels, sums, stride),
         }
+    }
+
+    /// Whether bits are counted so fast that [`finish_differing`](Self::finish_differing) pays.
+    pub(crate) fn finishes_at_once(self) -> bool {
+        self.0 == Isa::Avx512
+    }
+
+    /// Makes outputs of the differing bits while they are in registers, and writes these,
+    /// `out[[filter, row]]`, if it can: `f32`, those of a row side by side. Returns whether it did.
+    ///
+    /// # Panics
+    /// If there is an output too many or too few, or the filters are not those of the panels.
+    pub(crate) fn finish_differing<T: 'static>(
+        self,
+        rows: Rows<'_>,
+        panels: &[u32],
+        finish: &ToFloats<'_, T>,
+        mut out: ArrayViewMut2<'_, T>,
+    ) -> bool {
+        let (filters, words) = (finish.addends.len(), rows.offsets().len());
+        assert!(out.dim() == (filters, rows.count()));
+        assert!(filters.div_ceil(PANEL) * PANEL * words == panels.len());
+        assert!([finish.factors, finish.bias].iter().all(|of| [0, filters].contains(&of.len())));
+        let side_by_side = filters <= 1 || out.strides()[0] == 1;
+        match (self.0, finish.of_f32()) {
+            #[cfg(target_arch = "x86_64")]
+            (Isa::Avx512, Some(finish)) if side_by_side && words > 0 => {
+                let (to, stride) = (out.as_mut_ptr().cast(), out.strides()[1]);
+                // SAFETY: the CPU has AVX-512, as `self` proves; the sizes have just been checked,
+                // and outputs are `f32`.
+                unsafe { avx512::finish_differing(rows, panels, finish, to, stride) }
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+impl<'a, T: 'static> ToFloats<'a, T> {
+    /// The same, if the type is `f32`.
+    fn of_f32(&self) -> Option<ToFloats<'a, f32>> {
+        let ToFloats { product, addends, factors, bias } = *self;
+        // SAFETY: both are the same type.
+        let of_f32 =
+            |of: &'a [T]| unsafe { std::slice::from_raw_parts(of.as_ptr().cast(), of.len()) };
+        (TypeId::of::<T>() == TypeId::of::<f32>()).then(|| ToFloats {
+            product,
+            addends,
+            factors: of_f32(factors),
+            bias: of_f32(bias),
+        })
     }
 }
 

@@ -1,8 +1,10 @@
 //! Every instruction set against plain popcounts, bit for bit.
 
 use super::*;
+use crate::Element;
 use crate::kernel::Offsets;
 use crate::kernel::testing::{Random, available};
+use ndarray::{Array2, s};
 
 /// Rows and panels of random words, the rows scattered and `shift` words off alignment.
 struct Case {
@@ -71,6 +73,60 @@ fn differing_bits_are_counted() {
         for count in [0, 1, 2, 3, 4, 5, 7, 8, 9] {
             for panels in [0, 1, 2, 3] {
                 Case::new(&mut random, len, count, panels, len % 4).check();
+            }
+        }
+    }
+}
+
+/// Outputs of some of the filters of the last panel, those of a row side by side or not.
+fn check_outputs<T: Element>(random: &mut Random, case: &Case, left_out: usize) {
+    let filters = case.panels.len() / case.offsets.len() - left_out;
+    let mut small = || random.words(filters).into_iter().map(|word| f64::from(word % 19) - 9.0);
+    let addends: Vec<f32> = small().map(|addend| addend as f32).collect();
+    let factors: Vec<T> = small().map(|factor| T::of(factor / 8.0)).collect();
+    let bias: Vec<T> = small().map(|bias| T::of(bias / 3.0)).collect();
+    for (factors, bias) in
+        [(&[][..], &[][..]), (&factors, &[]), (&[], &bias), (&factors[..], &bias[..])]
+    {
+        let finish = ToFloats { product: -2.0, addends: &addends, factors, bias };
+        let expected = Array2::from_shape_fn((filters, case.count), |(filter, row)| {
+            let y = T::of_f32(-2.0 * case.expected(row, filter) as f32 + addends[filter]);
+            let y = factors.get(filter).map_or(y, |&factor| y * factor);
+            bias.get(filter).map_or(y, |&bias| y + bias)
+        });
+        for kernel in available() {
+            let mut whole = Array2::from_elem((case.count, filters + 1), T::of(0.5));
+            let out = whole.slice_mut(s![.., ..filters]).reversed_axes();
+            let finished = kernel.finish_differing(case.rows(), &case.panels, &finish, out);
+            let is_f32 = size_of::<T>() == size_of::<f32>();
+            assert_eq!(finished, kernel.finishes_at_once() && is_f32, "{kernel:?}");
+            if finished {
+                assert_eq!(whole.slice(s![.., ..filters]), expected.t(), "{kernel:?}");
+                assert!(whole.column(filters).iter().all(|&y| y == T::of(0.5)), "{kernel:?}");
+            }
+            // As those of a filter lie, nothing is written.
+            let mut apart = Array2::from_elem((filters, case.count), T::of(0.5));
+            let out = apart.view_mut();
+            let lie_apart = filters > 1 && case.count > 1;
+            if kernel.finish_differing(case.rows(), &case.panels, &finish, out) {
+                assert!(!lie_apart, "{kernel:?}");
+                assert_eq!(apart, expected, "{kernel:?}");
+            } else {
+                assert!(apart.iter().all(|&y| y == T::of(0.5)), "{kernel:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn outputs_are_made_of_differing_bits() {
+    let mut random = Random::new(9);
+    for len in [1, 2, 9] {
+        for (count, panels) in [(1, 1), (2, 3), (3, 2), (4, 1), (5, 2), (9, 3)] {
+            for left_out in [0, 1, 8, 15] {
+                let case = Case::new(&mut random, len, count, panels, len % 4);
+                check_outputs::<f32>(&mut random, &case, left_out);
+                check_outputs::<f64>(&mut random, &case, left_out);
             }
         }
     }
