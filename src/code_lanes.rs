@@ -2,7 +2,7 @@
 
 use crate::Element;
 use crate::geometry::Geometry;
-use crate::kernel::{Code, Kernel};
+use crate::kernel::{CODES, Code, Kernel};
 use crate::lanes::channels_are_closest;
 use crate::parallel::any_chunk;
 use crate::quantizer::ActivationCoder;
@@ -11,9 +11,6 @@ use ndarray::{ArrayView1, ArrayView2, ArrayView4, ArrayView5, Axis};
 
 /// Numbers whose codes are computed together, by vectors.
 const RUN: usize = 128;
-
-/// Codes that fill a word of each bit plane.
-const CODES: usize = 32;
 
 /// Writes the code of every activation of `x` (N, C, D, H, W), whatever its strides, by the coder
 /// of its image. Returns whether there is a NaN among them.
@@ -31,11 +28,12 @@ pub(crate) fn pack_codes<T: Element>(
     let image_words = words.len() / x.len_of(Axis(0));
     any_chunk(words, image_words, 4, |i, words| {
         let image = x.index_axis(Axis(0), i);
-        kernel.vectorize(PackImage { geometry, layout, image, words, coder: coder(i) })
+        kernel.vectorize(PackImage { kernel, geometry, layout, image, words, coder: coder(i) })
     })
 }
 
 struct PackImage<'a, T> {
+    kernel: Kernel,
     geometry: &'a Geometry,
     layout: &'a WordLayout,
     /// (C, D, H, W).
@@ -77,10 +75,8 @@ impl<T: Element> PackImage<'_, T> {
                         }
                         continue;
                     }
-                    let codes = codes.as_chunks().0[..run.len().div_ceil(CODES)].iter();
-                    for (word, codes) in codes.enumerate() {
-                        self.write_planes(codes, &mut words[first / CODES + word..]);
-                    }
+                    let codes = &codes.as_chunks().0[..run.len().div_ceil(CODES)];
+                    self.write_planes(codes, &mut words[first / CODES..]);
                 }
             }
         }
@@ -142,29 +138,20 @@ impl<T: Element> PackImage<'_, T> {
             let pixels = words.chunks_mut(self.layout.pixel_words);
             for (pixel, words) in pixels.enumerate().take(channels.ncols()) {
                 let codes = std::array::from_fn(|channel| codes[channel][pixel]);
-                self.write_planes(&codes, &mut words[i..]);
+                self.write_planes(&[codes], &mut words[i..]);
             }
         }
         nan
     }
 
-    /// Writes codes that fill a word of each bit plane.
+    /// Writes codes into the words of all bit planes, of which the first ones are given.
     #[inline(always)]
-    fn write_planes(&self, codes: &[u8; CODES], words: &mut [u32]) {
-        let planes = words.iter_mut().step_by(self.layout.plane_words).take(self.layout.planes);
-        planes.enumerate().for_each(|(plane, word)| *word = bits(codes, plane));
+    fn write_planes(&self, codes: &[[u8; CODES]], words: &mut [u32]) {
+        let planes = words.chunks_mut(self.layout.plane_words).take(self.layout.planes);
+        for (plane, words) in planes.enumerate() {
+            self.kernel.write_bits(codes, plane, &mut words[..codes.len()]);
+        }
     }
-}
-
-/// A bit of each code, the first lowest.
-#[inline(always)]
-fn bits(codes: &[u8; CODES], bit: usize) -> u32 {
-    let eights = codes.as_chunks::<8>().0.iter().rev();
-    eights.fold(0, |word, eight| {
-        let ones = u64::from_le_bytes(*eight) >> bit & 0x0101_0101_0101_0101;
-        // The factor moves bit 8 i to bit 56 + i, and no two others to the same place.
-        word << 8 | (ones.wrapping_mul(0x0102_0408_1020_4080) >> 56) as u32
-    })
 }
 
 /// A run in consecutive memory: where it lies, or in `numbers`.
