@@ -2,7 +2,7 @@
 
 use crate::Element;
 use crate::geometry::Geometry;
-use crate::kernel::{Code, Kernel};
+use crate::kernel::{CODES, Code, Kernel};
 use crate::lanes::channels_are_closest;
 use crate::parallel::any_chunk;
 use crate::quantizer::ActivationCoder;
@@ -12,11 +12,8 @@ use ndarray::{ArrayView1, ArrayView2, ArrayView4, ArrayView5, Axis};
 /// Numbers whose codes are computed together, by vectors.
 const RUN: usize = 128;
 
-/// Codes that fill a word of each bit plane.
-const CODES: usize = 32;
-
 /// Writes the code of every activation of `x` (N, C, D, H, W), whatever its strides, by the coder
-/// of its image.
+/// of its image. Returns whether there is a NaN among them.
 pub(crate) fn pack_codes<T: Element>(
     kernel: Kernel,
     geometry: &Geometry,
@@ -24,19 +21,19 @@ pub(crate) fn pack_codes<T: Element>(
     x: &ArrayView5<'_, T>,
     words: &mut [u32],
     coder: impl Fn(usize) -> ActivationCoder<T> + Sync,
-) {
+) -> bool {
     if words.is_empty() {
-        return;
+        return false;
     }
     let image_words = words.len() / x.len_of(Axis(0));
     any_chunk(words, image_words, 4, |i, words| {
         let image = x.index_axis(Axis(0), i);
-        kernel.vectorize(PackImage { geometry, layout, image, words, coder: coder(i) });
-        false
-    });
+        kernel.vectorize(PackImage { kernel, geometry, layout, image, words, coder: coder(i) })
+    })
 }
 
 struct PackImage<'a, T> {
+    kernel: Kernel,
     geometry: &'a Geometry,
     layout: &'a WordLayout,
     /// (C, D, H, W).
@@ -46,10 +43,10 @@ struct PackImage<'a, T> {
 }
 
 impl<T: Element> Code for PackImage<'_, T> {
-    type Output = ();
+    type Output = bool;
 
     #[inline(always)]
-    fn run(mut self) {
+    fn run(mut self) -> bool {
         let words = std::mem::take(&mut self.words);
         match channels_are_closest(&self.image) {
             true => self.pack_pixels(words),
@@ -61,15 +58,16 @@ impl<T: Element> Code for PackImage<'_, T> {
 impl<T: Element> PackImage<'_, T> {
     /// Pixel by pixel.
     #[inline(always)]
-    fn pack_pixels(&self, words: &mut [u32]) {
+    fn pack_pixels(&self, words: &mut [u32]) -> bool {
         let width = self.geometry.group_channels();
         let mut groups = words.chunks_exact_mut(self.layout.group_words);
         let mut numbers = [T::zero(); RUN];
+        let mut nan = false;
         for pixel in self.image.permuted_axes([1, 2, 3, 0]).lanes(Axis(3)) {
             for (channels, words) in pixel.axis_chunks_iter(Axis(0), width).zip(&mut groups) {
                 for (i, run) in channels.axis_chunks_iter(Axis(0), RUN).enumerate() {
                     let mut codes = [0; RUN];
-                    self.coder.write_codes(side_by_side(run, &mut numbers), &mut codes);
+                    nan |= self.coder.write_codes(side_by_side(run, &mut numbers), &mut codes);
                     let (bytes, first) = (codes.as_chunks().0, i * RUN);
                     if self.layout.code_bits == 8 {
                         for (word, codes) in words[first / 4..].iter_mut().zip(bytes) {
@@ -77,18 +75,17 @@ impl<T: Element> PackImage<'_, T> {
                         }
                         continue;
                     }
-                    let codes = codes.as_chunks().0[..run.len().div_ceil(CODES)].iter();
-                    for (word, codes) in codes.enumerate() {
-                        self.write_planes(codes, &mut words[first / CODES + word..]);
-                    }
+                    let codes = &codes.as_chunks().0[..run.len().div_ceil(CODES)];
+                    self.write_planes(codes, &mut words[first / CODES..]);
                 }
             }
         }
+        nan
     }
 
     /// A few pixels of all channels at a time, four channels together.
     #[inline(always)]
-    fn pack_planes(&self, words: &mut [u32]) {
+    fn pack_planes(&self, words: &mut [u32]) -> bool {
         let WordLayout { group_words, pixel_words, .. } = *self.layout;
         let width = self.geometry.group_channels();
         let (channels, depth, height, line) = self.image.dim();
@@ -97,6 +94,7 @@ impl<T: Element> PackImage<'_, T> {
         let image = self.image.into_shape_with_order(flat).unwrap_or(self.image);
         let mut rest = words;
         let mut numbers = [T::zero(); RUN];
+        let mut nan = false;
         for slice in image.axis_iter(Axis(1)) {
             for line in slice.axis_iter(Axis(1)) {
                 for run in line.axis_chunks_iter(Axis(1), RUN) {
@@ -105,13 +103,15 @@ impl<T: Element> PackImage<'_, T> {
                     for (group, channels) in run.axis_chunks_iter(Axis(0), width).enumerate() {
                         let words = &mut words[group * group_words..];
                         if self.layout.code_bits == 1 {
-                            self.pack_channels(channels, words);
+                            nan |= self.pack_channels(channels, words);
                             continue;
                         }
                         for (i, planes) in channels.axis_chunks_iter(Axis(0), 4).enumerate() {
                             let mut codes = [[0; RUN]; 4];
                             for (plane, codes) in planes.outer_iter().zip(&mut codes) {
-                                self.coder.write_codes(side_by_side(plane, &mut numbers), codes);
+                                nan |= self
+                                    .coder
+                                    .write_codes(side_by_side(plane, &mut numbers), codes);
                             }
                             let words = words[i..].iter_mut();
                             for (pixel, word) in words.step_by(pixel_words).enumerate() {
@@ -122,42 +122,36 @@ impl<T: Element> PackImage<'_, T> {
                 }
             }
         }
+        nan
     }
 
     /// Packs a group's channels of a run of pixels into bit planes, a word of each at a time.
     #[inline(always)]
-    fn pack_channels(&self, channels: ArrayView2<'_, T>, words: &mut [u32]) {
+    fn pack_channels(&self, channels: ArrayView2<'_, T>, words: &mut [u32]) -> bool {
         let mut numbers = [T::zero(); RUN];
+        let mut nan = false;
         for (i, planes) in channels.axis_chunks_iter(Axis(0), CODES).enumerate() {
             let mut codes = [[0; RUN]; CODES];
             for (plane, codes) in planes.outer_iter().zip(&mut codes) {
-                self.coder.write_codes(side_by_side(plane, &mut numbers), codes);
+                nan |= self.coder.write_codes(side_by_side(plane, &mut numbers), codes);
             }
             let pixels = words.chunks_mut(self.layout.pixel_words);
             for (pixel, words) in pixels.enumerate().take(channels.ncols()) {
                 let codes = std::array::from_fn(|channel| codes[channel][pixel]);
-                self.write_planes(&codes, &mut words[i..]);
+                self.write_planes(&[codes], &mut words[i..]);
             }
         }
+        nan
     }
 
-    /// Writes codes that fill a word of each bit plane.
+    /// Writes codes into the words of all bit planes, of which the first ones are given.
     #[inline(always)]
-    fn write_planes(&self, codes: &[u8; CODES], words: &mut [u32]) {
-        let planes = words.iter_mut().step_by(self.layout.plane_words).take(self.layout.planes);
-        planes.enumerate().for_each(|(plane, word)| *word = bits(codes, plane));
+    fn write_planes(&self, codes: &[[u8; CODES]], words: &mut [u32]) {
+        let planes = words.chunks_mut(self.layout.plane_words).take(self.layout.planes);
+        for (plane, words) in planes.enumerate() {
+            self.kernel.write_bits(codes, plane, &mut words[..codes.len()]);
+        }
     }
-}
-
-/// A bit of each code, the first lowest.
-#[inline(always)]
-fn bits(codes: &[u8; CODES], bit: usize) -> u32 {
-    let eights = codes.as_chunks::<8>().0.iter().rev();
-    eights.fold(0, |word, eight| {
-        let ones = u64::from_le_bytes(*eight) >> bit & 0x0101_0101_0101_0101;
-        // The factor moves bit 8 i to bit 56 + i, and no two others to the same place.
-        word << 8 | (ones.wrapping_mul(0x0102_0408_1020_4080) >> 56) as u32
-    })
 }
 
 /// A run in consecutive memory: where it lies, or in `numbers`.
@@ -213,7 +207,7 @@ mod tests {
         // Of an earlier input.
         let mut words = vec![u32::MAX; layout.input_len(&geometry).expect("a size")];
         let coder = ActivationQuantizer::dorefa(8).expect("a width").coder(1.0);
-        pack_codes(kernel, &geometry, &layout, &x, &mut words, |_| coder);
+        assert!(!pack_codes(kernel, &geometry, &layout, &x, &mut words, |_| coder));
         let pixels = x.permuted_axes([0, 2, 3, 4, 1]);
         let mut words = words.chunks(layout.group_words);
         for pixel in pixels.lanes(Axis(4)) {

@@ -54,6 +54,9 @@ pub trait Element:
     /// that saturates would prevent.
     #[doc(hidden)]
     fn as_byte(self) -> u8;
+    /// The lowest byte of the nearest integer, the even one of two, of a number below 2^22.
+    #[doc(hidden)]
+    fn nearest_byte(self) -> u8;
     /// The buffers of this type in a scratch.
     #[doc(hidden)]
     fn floats(scratch: &mut Scratch) -> &mut Floats<Self>;
@@ -91,6 +94,11 @@ macro_rules! element {
             fn as_byte(self) -> u8 {
                 // In this binade the last bit of a number counts ones.
                 (self + $magic).to_bits() as u8
+            }
+            #[inline(always)]
+            fn nearest_byte(self) -> u8 {
+                // The same, and a negative number does not leave the binade.
+                (self + 1.5 * $magic).to_bits() as u8
             }
             fn floats(scratch: &mut Scratch) -> &mut Floats<Self> {
                 &mut scratch.$float

@@ -197,7 +197,9 @@ impl<'a, T: Element> Call<'a, '_, T> {
         let layout = &WordLayout::new(geometry, form, activation.bits() as usize);
         let words = take(&mut buffers.words, layout.input_len(geometry)?, "packed activations")?;
         let threshold = self.task.activation.threshold().filter(|_| form == Form::Planes);
-        let magnitudes = self.magnitudes(threshold.is_some(), &mut floats.sample_magnitudes)?;
+        // The packing finds NaNs, but scales must be of numbers.
+        let found_later = !self.task.activation.scales_samples();
+        let magnitudes = self.magnitudes(found_later, &mut floats.sample_magnitudes)?;
         let bias = output.check_addends()?;
         let epilogue = self.epilogue(bias, magnitudes, &mut floats.side)?;
         let words = self.pack_input(layout, threshold, magnitudes, words)?;
@@ -341,10 +343,10 @@ impl<'a, T: Element> Call<'a, '_, T> {
 
     /// Checks the input unless its NaNs are found while it is packed, and measures what its
     /// samples are scaled by.
-    fn magnitudes<'m>(&self, bits: bool, magnitudes: &'m mut Vec<T>) -> Result<&'m [T]> {
+    fn magnitudes<'m>(&self, found_later: bool, magnitudes: &'m mut Vec<T>) -> Result<&'m [T]> {
         match &self.x {
             Input::Signs(_) => Ok(&[]),
-            Input::Numbers(_) if bits => Ok(&[]),
+            Input::Numbers(_) if found_later => Ok(&[]),
             Input::Numbers(x) => {
                 check_numbers(Operand::Input, x)?;
                 self.task.magnitudes(x, magnitudes)
@@ -352,7 +354,7 @@ impl<'a, T: Element> Call<'a, '_, T> {
         }
     }
 
-    /// Packs the codes of the input; with a threshold as bits, whose NaNs are found on the way.
+    /// Packs the codes of the input, as bits if there is a threshold. NaNs are found on the way.
     fn pack_input<'w>(
         &'w self,
         layout: &WordLayout,
@@ -373,17 +375,16 @@ impl<'a, T: Element> Call<'a, '_, T> {
                 return Ok(words);
             }
         };
-        match threshold {
-            Some(threshold) => {
-                if pack_input(kernel, geometry.groups(), x, threshold, words) {
-                    return Err(Error::NaN { operand: Operand::Input });
-                }
-            }
+        let nan = match threshold {
+            Some(threshold) => pack_input(kernel, geometry.groups(), x, threshold, words),
             None => {
                 let coder = |sample| self.task.coder(magnitudes, sample);
                 let samples = self.task.samples(x);
-                pack_codes(kernel, geometry, layout, &samples, words, coder);
+                pack_codes(kernel, geometry, layout, &samples, words, coder)
             }
+        };
+        if nan {
+            return Err(Error::NaN { operand: Operand::Input });
         }
         Ok(words)
     }

@@ -20,6 +20,7 @@ mod compare;
 mod dot;
 mod isa;
 mod pack;
+mod planes;
 mod popcount;
 mod rows;
 #[cfg(test)]
@@ -28,6 +29,7 @@ mod transpose;
 
 pub(crate) use dot::{LONGEST, Weights, Width};
 pub use isa::{Isa, force_isa};
+pub(crate) use planes::CODES;
 pub(crate) use popcount::{Addends, ToFloats};
 pub(crate) use rows::{Offsets, Rows};
 

@@ -1,10 +1,10 @@
 //! Activation quantizers.
 
 use crate::quantizer::absmax::{absmax_code, absmax_number, max_signed, sample_magnitude};
-use crate::quantizer::dorefa::{unit_code, unit_number};
+use crate::quantizer::dorefa::{unit, unit_code, unit_number};
 use crate::quantizer::sign::{Threshold, heaviside_levels};
 use crate::quantizer::{
-    FullPrecision, Levels, Rounding, Ste, check_bits, check_numbers, check_same_shape,
+    FullPrecision, Levels, Rounding, Ste, check_bits, check_numbers, check_same_shape, max_code,
 };
 use crate::views::zeros_array;
 use crate::{Element, Error, Operand, Result};
@@ -298,27 +298,29 @@ impl<T: Element> ActivationCoder<T> {
     }
 
     /// Writes the codes of numbers, which fit into a byte each: in loops without branches, for
-    /// vectors.
+    /// vectors. Returns whether there is a NaN among the numbers, whose code may be any.
     #[inline(always)]
-    pub(crate) fn write_codes(&self, x: &[T], codes: &mut [u8]) {
+    pub(crate) fn write_codes(&self, x: &[T], codes: &mut [u8]) -> bool {
         use Rounding::{HalfAwayFromZero as Away, HalfToEven as Even};
         let scale = self.scale;
         match (self.quantizer.family, self.quantizer.rounding) {
             (Family::Sign, _) => write(x, codes, |x| Threshold::sign().code(x) as u8),
             (Family::Heaviside, _) => write(x, codes, |x| Threshold::heaviside().code(x) as u8),
             (Family::Unit { bits }, Away) => {
-                write(x, codes, |x| unit_number(x, bits, Away).as_byte());
+                write(x, codes, |x| unit_number(x, bits, Away).as_byte())
             }
             (Family::Unit { bits }, Even) => {
-                write(x, codes, |x| unit_number(x, bits, Even).as_byte());
+                let n = T::of_integer(max_code(bits));
+                write(x, codes, |x| (unit(x) * n).nearest_byte())
             }
             (Family::AbsMax { bits }, Away) => {
-                write(x, codes, |x| absmax_number(x, scale, bits, Away).as_byte());
+                write(x, codes, |x| absmax_number(x, scale, bits, Away).as_byte())
             }
             (Family::AbsMax { bits }, Even) => {
-                write(x, codes, |x| absmax_number(x, scale, bits, Even).as_byte());
+                let n = max_signed(bits) as u8;
+                write(x, codes, |x| (x * scale).nearest_byte().wrapping_add(n))
             }
-            (Family::FullPrecision(_), _) => codes.fill(0),
+            (Family::FullPrecision(_), _) => write(x, codes, |_| 0),
         }
     }
 
@@ -340,8 +342,12 @@ impl<T: Element> ActivationCoder<T> {
 }
 
 #[inline(always)]
-fn write<T: Copy>(x: &[T], codes: &mut [u8], code: impl Fn(T) -> u8) {
-    codes.iter_mut().zip(x).for_each(|(byte, &x)| *byte = code(x));
+fn write<T: Element>(x: &[T], codes: &mut [u8], code: impl Fn(T) -> u8) -> bool {
+    let codes = codes.iter_mut().zip(x);
+    codes.fold(false, |nan, (byte, &x)| {
+        *byte = code(x);
+        nan | x.is_nan()
+    })
 }
 
 #[cfg(test)]
@@ -376,9 +382,14 @@ mod tests {
             let x: Vec<T> = x.iter().copied().filter(fits).collect();
             let coder = quantizer.coder(magnitude);
             let mut codes = vec![u8::MAX; x.len()];
-            coder.write_codes(&x, &mut codes);
+            assert!(!coder.write_codes(&x, &mut codes));
             let each = x.iter().map(|&x| coder.code(x));
             assert!(codes.iter().map(|&code| u32::from(code)).eq(each), "{quantizer:?}");
+            for i in [0, x.len() / 2, x.len() - 1] {
+                let mut x = x.clone();
+                x[i] = T::nan();
+                assert!(coder.write_codes(&x, &mut codes), "{quantizer:?}");
+            }
         }
     }
 }

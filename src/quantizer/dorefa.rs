@@ -29,8 +29,13 @@ pub(super) fn unit_code<T: Element>(x: T, bits: u32, rounding: Rounding) -> u32 
 /// [`unit_code`] as a number.
 #[inline(always)]
 pub(super) fn unit_number<T: Element>(x: T, bits: u32, rounding: Rounding) -> T {
-    let unit = x.max(T::zero()).min(T::one());
-    rounding.round(unit * T::of_integer(max_code(bits)))
+    rounding.round(unit(x) * T::of_integer(max_code(bits)))
+}
+
+/// `clip(x, 0, 1)`.
+#[inline(always)]
+pub(super) fn unit<T: Element>(x: T) -> T {
+    x.max(T::zero()).min(T::one())
 }
 
 /// `max|tanh w|` over the tensor, 0 if it is empty.

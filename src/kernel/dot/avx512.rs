@@ -1,43 +1,97 @@
 //! With a dot product of four bytes: one instruction for a word of 16 filters.
 
 use super::{Block, PANEL, Rows, Weights, Width, run_over};
+use std::arch::asm;
 use std::arch::x86_64::*;
+
+/// Rows that are addressed from one of them.
+const ROWS: usize = 4;
+
+/// How far ahead a panel is fetched for a single row, which may come in from memory: over the ends
+/// of pages, where the CPU stops.
+const AHEAD: usize = 32 * PANEL;
 
 /// See [`Kernel::sum_products`](super::Kernel::sum_products).
 ///
 /// # Safety
 /// The lengths must be what the caller there checks.
-#[target_feature(enable = "avx512f,avx512vnni")]
+#[target_feature(enable = "avx512f,avx512vnni,gfni")]
 pub(super) unsafe fn sum_products(
     rows: Rows<'_>,
     weights: Weights<'_>,
     sums: &mut [i32],
     stride: usize,
 ) {
-    let blocks: &[Block] = match weights.width {
-        Width::Bits8 => const { &blocks::<1>() },
-        Width::Bits4 => const { &blocks::<2>() },
-        Width::Bits2 => const { &blocks::<4>() },
+    let blocks: &[Block] = match (weights.width, rows.count()) {
+        (Width::Bits8, _) => BYTES,
+        (Width::Bits4, 1) => const { &single_row::<2>() },
+        (Width::Bits2, 1) => const { &single_row::<4>() },
+        (Width::Bits4, _) => const { &narrow_blocks::<2>() },
+        (Width::Bits2, _) => const { &narrow_blocks::<4>() },
     };
     // SAFETY: the CPU has AVX-512, and the lengths are checked.
     unsafe { run_over(blocks, rows, weights, sums, stride) }
 }
 
-/// Each broadcast word serves two panels, each loaded vector of weights eight rows: so many sums
-/// hide the latency of the dot product, and the loads are fewer than it takes cycles. A single row
-/// has more panels instead.
-const fn blocks<const SPAN: usize>() -> [Block; 9] {
-    [
-        Block { rows: 8, panels: 2, run: block::<8, 2, SPAN> },
-        Block { rows: 4, panels: 2, run: block::<4, 2, SPAN> },
-        Block { rows: 2, panels: 2, run: block::<2, 2, SPAN> },
-        Block { rows: 1, panels: 4, run: block::<1, 4, SPAN> },
-        Block { rows: 1, panels: 2, run: block::<1, 2, SPAN> },
-        Block { rows: 8, panels: 1, run: block::<8, 1, SPAN> },
-        Block { rows: 4, panels: 1, run: block::<4, 1, SPAN> },
-        Block { rows: 2, panels: 1, run: block::<2, 1, SPAN> },
-        Block { rows: 1, panels: 1, run: block::<1, 1, SPAN> },
+/// A block of so many rows and panels.
+macro_rules! block {
+    ($rows:literal x $panels:literal x $span:ident) => {
+        Block { rows: $rows, panels: $panels, run: block::<$rows, $panels, $span> }
+    };
+}
+
+/// Each broadcast word serves all panels, each loaded vector of weights all rows: four panels take
+/// the fewest loads. Ten sums hide the latency of the dot product.
+const BYTES: &[Block] = {
+    const ONE: usize = 1;
+    &[
+        block!(6 x 4 x ONE),
+        block!(5 x 4 x ONE),
+        block!(4 x 4 x ONE),
+        block!(3 x 4 x ONE),
+        block!(2 x 4 x ONE),
+        block!(1 x 4 x ONE),
+        block!(8 x 2 x ONE),
+        block!(7 x 2 x ONE),
+        block!(6 x 2 x ONE),
+        block!(5 x 2 x ONE),
+        block!(4 x 2 x ONE),
+        block!(2 x 2 x ONE),
+        block!(1 x 2 x ONE),
+        block!(12 x 1 x ONE),
+        block!(8 x 1 x ONE),
+        block!(4 x 1 x ONE),
+        block!(2 x 1 x ONE),
+        block!(1 x 1 x ONE),
     ]
+};
+
+/// Unpacking pays off the better the more rows there are.
+const fn narrow_blocks<const SPAN: usize>() -> [Block; 18] {
+    [
+        block!(12 x 2 x SPAN),
+        block!(11 x 2 x SPAN),
+        block!(10 x 2 x SPAN),
+        block!(9 x 2 x SPAN),
+        block!(8 x 2 x SPAN),
+        block!(7 x 2 x SPAN),
+        block!(6 x 2 x SPAN),
+        block!(5 x 2 x SPAN),
+        block!(4 x 2 x SPAN),
+        block!(3 x 2 x SPAN),
+        block!(2 x 2 x SPAN),
+        block!(1 x 2 x SPAN),
+        block!(12 x 1 x SPAN),
+        block!(8 x 1 x SPAN),
+        block!(6 x 1 x SPAN),
+        block!(4 x 1 x SPAN),
+        block!(2 x 1 x SPAN),
+        block!(1 x 1 x SPAN),
+    ]
+}
+
+const fn single_row<const SPAN: usize>() -> [Block; 3] {
+    [block!(1 x 4 x SPAN), block!(1 x 2 x SPAN), block!(1 x 1 x SPAN)]
 }
 
 /// The sums of `M` rows with `P` panels whose words each hold the weights of `SPAN` words.
@@ -45,7 +99,7 @@ const fn blocks<const SPAN: usize>() -> [Block; 9] {
 /// # Safety
 /// There are `M` rows from the first on; the panels are `P`, for rows of their length, and `sums`
 /// has `(M - 1) * stride + P * PANEL` elements.
-#[target_feature(enable = "avx512f,avx512vnni")]
+#[target_feature(enable = "avx512f,avx512vnni,gfni")]
 unsafe fn block<const M: usize, const P: usize, const SPAN: usize>(
     rows: Rows<'_>,
     first: usize,
@@ -63,11 +117,23 @@ unsafe fn block<const M: usize, const P: usize, const SPAN: usize>(
         for offsets in rows.offsets().as_chunks::<SPAN>().0 {
             let packed: [_; P] =
                 std::array::from_fn(|p| _mm512_loadu_si512(panel.add(p * panel_len).cast()));
+            if M == 1 {
+                for p in 0..P {
+                    let ahead = panel.wrapping_add(p * panel_len + AHEAD);
+                    _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
+                }
+            }
             for (w, &offset) in offsets.iter().enumerate() {
                 let filters = packed.map(|packed| unpack::<SPAN>(packed, w));
+                let mut row = base.add(offset as usize);
                 for (m, total) in total.iter_mut().enumerate() {
-                    let codes = *base.add(offset as usize + m * step);
-                    let codes = _mm512_set1_epi32(codes as i32);
+                    if m > 0 && m % ROWS == 0 {
+                        row = row.wrapping_add(ROWS * step);
+                        // The compiler would address all rows from the first, with more registers
+                        // than there are.
+                        asm!("/* {} */", inout(reg) row, options(pure, nomem, nostack, preserves_flags));
+                    }
+                    let codes = _mm512_set1_epi32(*row.add(m % ROWS * step) as i32);
                     for (total, filters) in total.iter_mut().zip(filters) {
                         *total = _mm512_dpbusd_epi32(*total, codes, filters);
                     }
@@ -86,12 +152,18 @@ unsafe fn block<const M: usize, const P: usize, const SPAN: usize>(
 
 /// The weights of the `w`th of the words that share a word of the panel.
 #[inline]
-#[target_feature(enable = "avx512f")]
+#[target_feature(enable = "avx512f,gfni")]
 fn unpack<const SPAN: usize>(packed: __m512i, w: usize) -> __m512i {
-    if SPAN == 1 {
-        return packed;
-    }
     let bits = 8 / SPAN;
-    let shifted = _mm512_srl_epi32(packed, _mm_cvtsi32_si128((w * bits) as i32));
-    _mm512_and_si512(shifted, _mm512_set1_epi8((1 << bits) - 1))
+    match w {
+        0 if SPAN == 1 => packed,
+        0 => _mm512_and_si512(packed, _mm512_set1_epi8((1 << bits) - 1)),
+        _ => {
+            // The product of a matrix of bits with each byte, in one instruction: bit `i` of a
+            // result is bit `w * bits + i`, which row `7 - i` picks.
+            let row = |i: usize| 1u64 << (w * bits + i) << (8 * (7 - i));
+            let matrix = (0..bits).fold(0, |matrix, i| matrix | row(i));
+            _mm512_gf2p8affine_epi64_epi8::<0>(packed, _mm512_set1_epi64(matrix as i64))
+        }
+    }
 }

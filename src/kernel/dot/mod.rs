@@ -86,8 +86,8 @@ struct Block {
     run: Run,
 }
 
-/// Runs over all rows and panels with the first of `blocks` that fits each time: larger ones come
-/// before smaller ones, and for each number of panels there is one of a single row.
+/// Runs over all rows and panels with blocks of as many panels as the first that fits. Those of a
+/// number of panels stand together, larger before smaller, with one of a single row.
 ///
 /// # Safety
 /// The CPU must have what the blocks take, and the lengths be what [`Kernel::sum_products`] checks.
@@ -99,16 +99,17 @@ unsafe fn run_over(
     stride: usize,
 ) {
     let panel_len = weights.width.panel_words(rows.offsets().len()) * PANEL;
-    let fitting = |rows, panels| {
-        let mut blocks = blocks.iter();
-        blocks.find(move |block| block.rows <= rows && block.panels <= panels)
-    };
     let mut others = weights.panels;
     let mut filter = 0;
-    while let Some(widest) = fitting(rows.count(), others.len() / panel_len.max(1)) {
-        let (panels, rest) = others.split_at(widest.panels * panel_len);
+    loop {
+        let most = others.len() / panel_len.max(1);
+        let fits = |block: &&Block| block.rows <= rows.count() && block.panels <= most;
+        let Some(&Block { panels: count, .. }) = blocks.iter().find(fits) else { return };
+        let mut blocks = blocks.split(|block| block.panels != count);
+        let blocks = blocks.find(|blocks| !blocks.is_empty()).unwrap_or_default();
+        let (panels, rest) = others.split_at(count * panel_len);
         let mut row = 0;
-        while let Some(block) = fitting(rows.count() - row, widest.panels) {
+        while let Some(block) = next(blocks, rows.count() - row) {
             let sums = &mut sums[row * stride + filter..];
             // SAFETY: so many rows are left, and these are as many panels; for the rest the caller
             // vouches.
@@ -116,8 +117,26 @@ unsafe fn run_over(
             row += block.rows;
         }
         others = rest;
-        filter += widest.panels * PANEL;
+        filter += count * PANEL;
     }
+}
+
+/// Of blocks of some number of panels the one for the first of so many rows. Where two are enough,
+/// they are about the same: the sums of a small block wait for each other.
+fn next(blocks: &[Block], rows: usize) -> Option<&Block> {
+    let most = blocks.first()?.rows;
+    let share = match rows {
+        _ if rows >= 2 * most => most,
+        _ if rows > most => rows.div_ceil(2),
+        _ => rows,
+    };
+    let fits = |block: &&Block| block.rows <= rows;
+    let is_enough = |block: &&Block| block.rows >= share;
+    blocks
+        .iter()
+        .rev()
+        .find(|block| fits(block) && is_enough(block))
+        .or_else(|| blocks.iter().find(fits))
 }
 
 #[cfg(test)]

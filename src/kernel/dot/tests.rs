@@ -157,10 +157,23 @@ fn products_are_summed() {
     for range in RANGES {
         // Around the ends of blocks of rows and panels, and of the words that share one.
         for len in [0, 1, 2, 3, 5, 6, 9] {
-            for count in [0, 1, 2, 3, 4, 7, 9, 15] {
-                for panels in [0, 1, 2, 3, 7] {
+            for count in [0, 1, 2, 3, 4, 7, 9, 15, 25] {
+                for panels in [0, 1, 2, 3, 4, 7] {
                     Case::new(&mut random, range, len, count, panels).check();
                 }
+            }
+        }
+    }
+}
+
+/// So that every block is taken.
+#[test]
+fn any_number_of_rows_is_summed() {
+    let mut random = Random::new(16);
+    for count in 1..=25 {
+        for range in [RANGES[0], RANGES[10], RANGES[14]] {
+            for panels in [1, 2, 4] {
+                Case::new(&mut random, range, 4, count, panels).check();
             }
         }
     }
