@@ -63,6 +63,11 @@ impl Kernel {
         self.0
     }
 
+    /// Whether code that it [`vectorize`](Self::vectorize)s multiplies and adds in one instruction.
+    pub(crate) fn has_fused_multiply_add(self) -> bool {
+        self.0 == Isa::Avx512
+    }
+
     /// Runs code that is compiled anew for each instruction set, so that its loops use it.
     pub(crate) fn vectorize<C: Code>(self, code: C) -> C::Output {
         match self.0 {
