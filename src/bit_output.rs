@@ -5,7 +5,8 @@ use crate::kernel::{Code, Kernel};
 use crate::numerator::{Carrier, Numerator, Precision, SumIn};
 use crate::output_rows::Positions;
 use crate::padding::Padding;
-use crate::word_tiles::{Finish, Sums};
+use crate::tile_sums::Sums;
+use crate::word_tiles::Finish;
 use ndarray::{ArrayViewMut1, ArrayViewMut4};
 
 /// Compares numerators with the threshold of their filter, and packs the bits: an output element

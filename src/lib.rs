@@ -121,6 +121,7 @@ mod presets;
 mod quantizer;
 mod samples;
 mod scratch;
+mod tile_sums;
 mod views;
 mod weight_only;
 mod word_layout;

@@ -19,7 +19,8 @@ use crate::panels::Panels;
 use crate::parallel::blocks;
 use crate::quantizer::Levels;
 use crate::scratch::{product, take};
-use crate::word_tiles::{Finish, Sums};
+use crate::tile_sums::Sums;
+use crate::word_tiles::Finish;
 use ndarray::ArrayViewMut5;
 
 /// Sums of a tile: they stay in the first cache.
