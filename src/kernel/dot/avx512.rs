@@ -107,6 +107,7 @@ const FOUR_PANELS: &[Block] = {
 /// # Safety
 /// There are `M` rows from the first on; the panels are `P`, for rows of their length, and `sums`
 /// has `(M - 1) * stride + P * PANEL` elements.
+#[allow(clippy::pointers_in_nomem_asm_block)] // it only passes through a register
 #[target_feature(enable = "avx512f,avx512vnni,gfni")]
 unsafe fn block<const M: usize, const P: usize, const SPAN: usize>(
     rows: Rows<'_>,
@@ -139,7 +140,11 @@ unsafe fn block<const M: usize, const P: usize, const SPAN: usize>(
                         row = row.wrapping_add(ROWS * step);
                         // The compiler would address all rows from the first, with more registers
                         // than there are.
-                        asm!("/* {} */", inout(reg) row, options(pure, nomem, nostack, preserves_flags));
+                        asm!(
+                            "/* {} */",
+                            inout(reg) row,
+                            options(pure, nomem, nostack, preserves_flags)
+                        );
                     }
                     let codes = _mm512_set1_epi32(*row.add(m % ROWS * step) as i32);
                     for (total, filters) in total.iter_mut().zip(filters) {
