@@ -212,7 +212,7 @@ impl Geometry {
     }
 
     /// The input index along an axis that a tap sees, if it is not padding.
-    fn source(&self, axis: usize, at: usize, tap: usize) -> Option<usize> {
+    pub(crate) fn source(&self, axis: usize, at: usize, tap: usize) -> Option<usize> {
         (at * self.window.stride[axis] + tap * self.window.dilation[axis])
             .checked_sub(self.window.padding[axis][0])
             .filter(|&index| index < self.input[axis])

@@ -23,9 +23,10 @@ pub(super) unsafe fn sum_products(
     stride: usize,
 ) {
     let blocks: &[Block] = match (weights.width, rows.count()) {
+        (Width::Bits8, 1) => const { &single_row::<1>() },
         (Width::Bits8, _) => BYTES,
         (Width::Bits4, 1) => const { &single_row::<2>() },
-        (Width::Bits2, 1) => const { &single_row::<4>() },
+        (Width::Bits2, 1) => FOUR_PANELS,
         (Width::Bits4, _) => const { &narrow_blocks::<2>() },
         (Width::Bits2, _) => const { &narrow_blocks::<4>() },
     };
@@ -90,15 +91,23 @@ const fn narrow_blocks<const SPAN: usize>() -> [Block; 18] {
     ]
 }
 
-const fn single_row<const SPAN: usize>() -> [Block; 3] {
-    [block!(1 x 4 x SPAN), block!(1 x 2 x SPAN), block!(1 x 1 x SPAN)]
+/// Panels from far away come in faster the fewer are read at once.
+const fn single_row<const SPAN: usize>() -> [Block; 2] {
+    [block!(1 x 2 x SPAN), block!(1 x 1 x SPAN)]
 }
+
+/// For weights so narrow that they take longer to unpack than to come in.
+const FOUR_PANELS: &[Block] = {
+    const FOUR: usize = 4;
+    &[block!(1 x 4 x FOUR), block!(1 x 2 x FOUR), block!(1 x 1 x FOUR)]
+};
 
 /// The sums of `M` rows with `P` panels whose words each hold the weights of `SPAN` words.
 ///
 /// # Safety
 /// There are `M` rows from the first on; the panels are `P`, for rows of their length, and `sums`
 /// has `(M - 1) * stride + P * PANEL` elements.
+#[allow(clippy::pointers_in_nomem_asm_block)] // it only passes through a register
 #[target_feature(enable = "avx512f,avx512vnni,gfni")]
 unsafe fn block<const M: usize, const P: usize, const SPAN: usize>(
     rows: Rows<'_>,
@@ -131,7 +140,11 @@ unsafe fn block<const M: usize, const P: usize, const SPAN: usize>(
                         row = row.wrapping_add(ROWS * step);
                         // The compiler would address all rows from the first, with more registers
                         // than there are.
-                        asm!("/* {} */", inout(reg) row, options(pure, nomem, nostack, preserves_flags));
+                        asm!(
+                            "/* {} */",
+                            inout(reg) row,
+                            options(pure, nomem, nostack, preserves_flags)
+                        );
                     }
                     let codes = _mm512_set1_epi32(*row.add(m % ROWS * step) as i32);
                     for (total, filters) in total.iter_mut().zip(filters) {
