@@ -9,7 +9,7 @@ use crate::float_tiles::{matrix, matrix_mut};
 use crate::forward::Task;
 use crate::geometry::Geometry;
 use crate::im2row::{gather, scatter_add};
-use crate::lanes::{k_map, quantize_lanes};
+use crate::lanes::{channels_are_closest, k_map, quantize_lanes};
 use crate::options::{InputScaling, OutputForm, ScaleGradient, Scaling};
 use crate::pack::scale_filters;
 use crate::quantizer::check_numbers;
@@ -38,7 +38,7 @@ pub struct Gradients<T, D: Dimension> {
 const PARTS: usize = 8;
 
 /// Rows that are gathered at a time, at most.
-const TILE_ROWS: usize = 256;
+const TILE_ROWS: usize = 512;
 
 pub(crate) fn backward<T: Element>(
     task: Task<'_>,
@@ -121,6 +121,15 @@ struct Products<'a, T> {
     weights: &'a [T],
 }
 
+/// What one thread writes to while it computes a part.
+struct Buffers<T> {
+    /// Windows of a tile, and their gradients.
+    rows: Vec<T>,
+    d_rows: Vec<T>,
+    /// What the part adds to the gradient of the unscaled weights.
+    d_weights: Vec<T>,
+}
+
 impl<T: Element> Products<'_, T> {
     /// The gradients of the lanes and of the unscaled weights, laid out as these are.
     fn compute(&self) -> Result<(Vec<T>, Vec<T>)> {
@@ -138,35 +147,56 @@ impl<T: Element> Products<'_, T> {
             parts.push((first..first + count, part));
             rest = tail;
         }
-        let parts = parts
-            .into_par_iter()
-            .map(|(images, d_lanes)| self.compute_images(images, d_lanes))
-            .collect::<Result<Vec<_>>>()?;
-        let mut parts = parts.into_iter();
-        let mut d_weights = match parts.next() {
-            Some(first) => first,
-            None => zeros(self.weights.len(), "weight gradient")?,
-        };
-        for part in parts {
-            for (sum, value) in d_weights.iter_mut().zip(part) {
-                *sum += value;
+        // As many parts at a time as there are threads, in buffers that are used again.
+        let threads = rayon::current_num_threads().clamp(1, parts.len().max(1));
+        let mut buffers = Vec::with_capacity(threads);
+        for _ in 0..threads {
+            buffers.push(self.buffers()?);
+        }
+        let mut d_weights = zeros(self.weights.len(), "weight gradient")?;
+        for (i, parts) in parts.chunks_mut(threads).enumerate() {
+            let parts = parts.par_iter_mut().zip(&mut buffers);
+            let count = parts.len();
+            parts.for_each(|((images, d_lanes), buffers)| {
+                self.compute_images(images.clone(), d_lanes, buffers);
+            });
+            for (j, buffers) in buffers[..count].iter_mut().enumerate() {
+                if i + j == 0 {
+                    std::mem::swap(&mut d_weights, &mut buffers.d_weights);
+                    continue;
+                }
+                for (sum, &value) in d_weights.iter_mut().zip(&buffers.d_weights) {
+                    *sum += value;
+                }
             }
         }
         Ok((d_lanes, d_weights))
     }
 
-    /// Fills in the gradients of the lanes of some images, and returns what they add to that of
-    /// the weights.
-    fn compute_images(&self, images: Range<usize>, d_lanes: &mut [T]) -> Result<Vec<T>> {
+    fn tile_rows(&self) -> usize {
+        let positions = self.geometry.positions();
+        if self.geometry.is_pointwise() { positions } else { TILE_ROWS.min(positions) }
+    }
+
+    fn buffers(&self) -> Result<Buffers<T>> {
+        let gathered = if self.geometry.is_pointwise() { 0 } else { self.tile_rows() };
+        let gathered = product(&[gathered, self.geometry.row_len()], "windows")?;
+        Ok(Buffers {
+            rows: zeros(gathered, "windows")?,
+            d_rows: zeros(gathered, "windows")?,
+            d_weights: zeros(self.weights.len(), "weight gradient")?,
+        })
+    }
+
+    /// Fills in the gradients of the lanes of some images, and writes what they add to that of the
+    /// weights.
+    fn compute_images(&self, images: Range<usize>, d_lanes: &mut [T], buffers: &mut Buffers<T>) {
+        let Buffers { rows, d_rows, d_weights } = buffers;
         let geometry = self.geometry;
         let (row_len, positions) = (geometry.row_len(), geometry.positions());
         let image_len = geometry.pixels() * geometry.channels;
-        let pointwise = geometry.is_pointwise();
-        let tile_rows = if pointwise { positions } else { TILE_ROWS.min(positions) };
-        let gathered = if pointwise { 0 } else { product(&[tile_rows, row_len], "windows")? };
-        let mut rows = zeros(gathered, "windows")?;
-        let mut d_rows = zeros(gathered, "windows")?;
-        let mut d_weights = zeros(self.weights.len(), "weight gradient")?;
+        let tile_rows = self.tile_rows();
+        d_weights.fill(T::zero());
         for (i, image) in images.enumerate() {
             let lanes = &self.lanes[image * image_len..][..image_len];
             let d_lanes = &mut d_lanes[i * image_len..][..image_len];
@@ -176,21 +206,20 @@ impl<T: Element> Products<'_, T> {
             for first in (0..positions).step_by(tile_rows.max(1)) {
                 let tile = first..positions.min(first + tile_rows);
                 for group in 0..geometry.groups() {
-                    if pointwise {
-                        self.multiply(image, tile.clone(), group, lanes, d_lanes, &mut d_weights);
+                    if geometry.is_pointwise() {
+                        self.multiply(image, tile.clone(), group, lanes, d_lanes, d_weights);
                         continue;
                     }
                     for (position, row) in tile.clone().zip(rows.chunks_mut(row_len.max(1))) {
                         gather(geometry, lanes, pad, group, position, row);
                     }
-                    self.multiply(image, tile.clone(), group, &rows, &mut d_rows, &mut d_weights);
+                    self.multiply(image, tile.clone(), group, rows, d_rows, d_weights);
                     for (position, row) in tile.clone().zip(d_rows.chunks(row_len.max(1))) {
                         scatter_add(geometry, row, group, position, d_lanes);
                     }
                 }
             }
         }
-        Ok(d_weights)
     }
 
     /// `d_rows = dots weights` and `d_weights += dotsᵀ rows`, for one tile and group.
@@ -306,9 +335,51 @@ fn scale_shares<T: Element>(
     })
 }
 
-/// The sum of `dy` over images and positions.
+/// The sum of `dy` over images and positions, in f64 and in logical order, whatever the memory
+/// layout.
 fn bias_gradient<T: Element>(dy: ArrayView5<'_, T>) -> Array1<T> {
-    // In f64 and in logical order, whatever the memory layout.
-    let sum = |dy: ArrayView4<'_, T>| T::of(dy.iter().map(|dy| dy.as_f64()).sum());
-    dy.axis_iter(Axis(1)).map(sum).collect()
+    let mut sums = vec![0.0; dy.len_of(Axis(1))];
+    if dy.is_empty() {
+        return Array1::zeros(sums.len()); // there may be more positions than could be visited
+    }
+    for image in dy.outer_iter() {
+        if channels_are_closest(&image) {
+            for pixel in image.lanes(Axis(0)) {
+                sums.iter_mut().zip(pixel).for_each(|(sum, dy)| *sum += dy.as_f64());
+            }
+        } else {
+            let planes = image.axis_chunks_iter(Axis(0), PLANES);
+            for (planes, sums) in planes.zip(sums.chunks_mut(PLANES)) {
+                add_planes(planes, sums);
+            }
+        }
+    }
+    sums.into_iter().map(T::of).collect()
+}
+
+/// Planes that are summed at a time: an addition waits for the last one of its own plane only.
+const PLANES: usize = 8;
+
+/// Adds up each of [`PLANES`] planes or fewer.
+fn add_planes<T: Element>(planes: ArrayView4<'_, T>, sums: &mut [f64]) {
+    let slices: [&[T]; PLANES] = std::array::from_fn(|i| {
+        let plane = (i < planes.len_of(Axis(0))).then(|| planes.index_axis(Axis(0), i));
+        plane.and_then(|plane| plane.to_slice()).unwrap_or_default()
+    });
+    let len = slices[0].len();
+    match <&mut [f64; PLANES]>::try_from(&mut *sums) {
+        Ok(sums) if len > 0 => {
+            let slices = slices.map(|slice| &slice[..len]);
+            for i in 0..len {
+                for (sum, slice) in sums.iter_mut().zip(slices) {
+                    *sum += slice[i].as_f64();
+                }
+            }
+        }
+        _ => {
+            for (sum, plane) in sums.iter_mut().zip(planes.outer_iter()) {
+                *sum = plane.iter().fold(*sum, |sum, dy| sum + dy.as_f64());
+            }
+        }
+    }
 }

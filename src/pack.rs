@@ -3,12 +3,12 @@
 use crate::form::Form;
 use crate::kernel::Kernel;
 use crate::options::Scaling;
-use crate::panels::Panels;
+use crate::panels::{Panels, Row};
 use crate::quantizer::{Levels, WeightCoder, filter_magnitudes, finite_scale, tensor_magnitude};
 use crate::scratch::{product, reserve, zeros};
 use crate::views::{view5, zeros_array};
 use crate::{Element, Error, Operand, Result, WeightQuantizer};
-use ndarray::{ArrayD, ArrayView5, IxDyn};
+use ndarray::{ArrayD, ArrayView4, ArrayView5, ArrayViewMut4, Axis, IxDyn};
 
 /// Weights of an operator, quantized once: one bit a weight at 1 bit, at 2 to 8 bits their codes,
 /// quantized floats above that.
@@ -115,14 +115,18 @@ impl<T: Element> PackedWeights<T> {
 
         let coder = quantizer.fit(&w)?;
         // Channels last: the order of a row of im2row.
-        for (filter, row) in w.permuted_axes([0, 2, 3, 4, 1]).outer_iter().enumerate() {
-            match levels {
-                Some(_) => {
-                    let codes = row.iter().map(|&w| coder.code(w));
-                    self.sums.push(self.panels.set(filter, codes));
-                }
-                None => self.values.extend(row.iter().map(|&w| coder.value(w))),
+        let rows = w.permuted_axes([0, 2, 3, 4, 1]);
+        match levels {
+            Some(_) => {
+                self.sums.resize(filters, 0);
+                let kernel = Kernel::current();
+                let write = |filter, to: Row<'_>| {
+                    let row = rows.index_axis(Axis(0), filter);
+                    write_codes(kernel, &coder, row, to)
+                };
+                self.panels.set(&mut self.sums, write)?;
             }
+            None => self.values.extend(rows.iter().map(|&w| coder.value(w))),
         }
         self.assign_scales(coder, w)
     }
@@ -291,6 +295,41 @@ impl<T: Element> PackedWeights<T> {
             .into_shape_with_order(self.shape())
             .map_err(|_| Error::TooLarge { what: "quantized weights", elements })
     }
+}
+
+/// Writes the codes of a filter.
+fn write_codes<T: Element>(
+    kernel: Kernel,
+    coder: &WeightCoder<T>,
+    row: ArrayView4<'_, T>,
+    to: Row<'_>,
+) -> Result<()> {
+    match (to, coder.threshold()) {
+        (Row::Bits(words), Some(threshold)) => {
+            // By vectors, which weights that lie apart are first brought together for.
+            let mut together;
+            let row = match row.to_slice() {
+                Some(row) => row,
+                None => {
+                    together = zeros(row.len(), "weights")?;
+                    let to = ArrayViewMut4::from_shape(row.raw_dim(), &mut together);
+                    to.expect("sizes agree").assign(&row);
+                    &together
+                }
+            };
+            kernel.pack_rows(row, row.len().max(1), threshold, words);
+        }
+        (Row::Bits(words), None) => {
+            words.fill(0);
+            for (i, &w) in row.iter().enumerate() {
+                words[i / 32] |= coder.code(w) << (i % 32);
+            }
+        }
+        (Row::Codes(codes), _) => {
+            codes.iter_mut().zip(row).for_each(|(code, &w)| *code = coder.code(w) as u8);
+        }
+    }
+    Ok(())
 }
 
 /// Multiplies the weights of each filter by its scale, if there are scales.

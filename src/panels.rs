@@ -4,7 +4,9 @@ use crate::Result;
 use crate::aligned::Aligned;
 use crate::form::Form;
 use crate::kernel::{Code, Kernel, PANEL, Weights, Width};
-use crate::scratch::product;
+use crate::parallel::blocks;
+use crate::scratch::{product, zeros};
+use rayon::prelude::*;
 use std::ops::Range;
 
 /// Rows of codes, one a filter, in panels that follow each other; the last is filled up with zeros.
@@ -63,6 +65,29 @@ impl Held {
         }
     }
 
+    /// Sets the codes of a filter in the planes of its panel, in the place of zeros.
+    fn set(self, planes: &mut [&mut [u32]], filter: usize, codes: &[u8]) {
+        match self {
+            Held::Planes(_) => {
+                for (i, codes) in codes.chunks(32).enumerate() {
+                    for (bit, plane) in planes.iter_mut().enumerate() {
+                        let bits = codes.iter().map(|&code| u32::from(code >> bit & 1));
+                        let word = bits.rev().fold(0, |word, bit| word << 1 | bit);
+                        plane[i * PANEL + filter] = word;
+                    }
+                }
+            }
+            Held::Codes { width, center, .. } => {
+                for (i, codes) in codes.chunks(4).enumerate() {
+                    let mut bytes = [0; 4];
+                    let centered = codes.iter().map(|code| code.wrapping_sub(center as u8));
+                    bytes.iter_mut().zip(centered).for_each(|(byte, code)| *byte = code);
+                    width.insert(planes[0], i, filter, u32::from_le_bytes(bytes));
+                }
+            }
+        }
+    }
+
     /// Words of a row of activations that so many codes are multiplied with.
     fn row_words(self, row_len: usize) -> usize {
         match self {
@@ -77,6 +102,18 @@ impl Held {
             Held::Codes { width, .. } => width.panel_words(row_len.div_ceil(4)),
         }
     }
+}
+
+/// Weights below which a second thread costs more than it saves.
+const WEIGHTS_PER_BLOCK: usize = 1 << 16;
+
+/// Where the codes of a filter are written to.
+#[derive(Debug)]
+pub(crate) enum Row<'a> {
+    /// Codes of a bit, the first lowest. Bits that are left over must be written as zeros.
+    Bits(&'a mut [u32]),
+    /// Any codes.
+    Codes(&'a mut [u8]),
 }
 
 impl Default for Panels {
@@ -187,27 +224,54 @@ impl Panels {
         filter / PANEL * PANEL * self.panel_words()
     }
 
-    /// Sets the codes of a filter, the first lowest, in the place of zeros. Returns their sum.
-    pub(crate) fn set(&mut self, filter: usize, codes: impl Iterator<Item = u32>) -> i64 {
-        let (start, plane_len) = (self.start(filter), self.plane_len());
-        let filter = filter % PANEL;
-        // A filter without weights has no words.
-        let panel = self.words.get_mut(start..).unwrap_or_default();
-        let mut sum = 0;
-        let codes = codes.inspect(|&code| sum += i64::from(code)).enumerate();
-        match self.held {
-            Held::Planes(planes) => codes.for_each(|(i, code)| {
-                let words = panel[i / 32 * PANEL + filter..].iter_mut().step_by(plane_len.max(1));
-                for (plane, word) in words.take(planes).enumerate() {
-                    *word |= (code >> plane & 1) << (i % 32);
-                }
-            }),
-            Held::Codes { width, center, .. } => codes.for_each(|(i, code)| {
-                let byte = code.wrapping_sub(center) & 0xff;
-                width.insert(panel, i / 4, filter, byte << (i % 4 * 8));
-            }),
+    /// Sets the codes of all filters in the place of zeros, and writes the sum of each. `write` is
+    /// given a filter, and where to write its codes to.
+    pub(crate) fn set(
+        &mut self,
+        sums: &mut [i64],
+        write: impl Fn(usize, Row<'_>) -> Result<()> + Sync,
+    ) -> Result<()> {
+        let (held, row_len, plane_len) = (self.held, self.row_len, self.plane_len());
+        let panel_len = self.panel_words() * PANEL;
+        if self.words.is_empty() {
+            return Ok(()); // no filters, or filters without weights
         }
-        sum
+        // The planes of each panel.
+        let mut panels: Vec<Vec<&mut [u32]>> = Vec::new();
+        panels.resize_with(sums.len().div_ceil(PANEL), Vec::new);
+        for plane in self.words.chunks_mut(plane_len) {
+            let planes = panels.iter_mut().zip(plane.chunks_mut(panel_len));
+            planes.for_each(|(panel, plane)| panel.push(plane));
+        }
+        let set_panel = |(i, (mut panel, sums)): (usize, (Vec<&mut [u32]>, &mut [i64]))| {
+            let first = i * PANEL;
+            if let (Held::Planes(1), [plane]) = (held, &mut panel[..]) {
+                let mut bits = zeros(row_len.div_ceil(32), "packed weights")?;
+                for (filter, sum) in sums.iter_mut().enumerate() {
+                    write(first + filter, Row::Bits(&mut bits))?;
+                    *sum = bits.iter().map(|word| i64::from(word.count_ones())).sum();
+                    let words = plane[filter..].iter_mut().step_by(PANEL);
+                    words.zip(&bits).for_each(|(word, &bits)| *word = bits);
+                }
+                return Ok(());
+            }
+            let mut codes = zeros(row_len, "weight codes")?;
+            for (filter, sum) in sums.iter_mut().enumerate() {
+                write(first + filter, Row::Codes(&mut codes))?;
+                *sum = codes.iter().map(|&code| i64::from(code)).sum();
+                held.set(&mut panel, filter, &codes);
+            }
+            Ok(())
+        };
+        let work = sums.len().saturating_mul(row_len);
+        let sums = sums.chunks_mut(PANEL);
+        match blocks(work, WEIGHTS_PER_BLOCK) {
+            1 => panels.into_iter().zip(sums).enumerate().try_for_each(set_panel),
+            _ => {
+                let panels: Vec<_> = panels.into_iter().zip(sums).collect();
+                panels.into_par_iter().enumerate().try_for_each(set_panel)
+            }
+        }
     }
 
     /// The codes of a filter.

@@ -341,6 +341,15 @@ impl<T: Element> WeightCoder<T> {
         }
     }
 
+    /// Where a code of one bit turns, if that is at a number.
+    pub(crate) fn threshold(&self) -> Option<Threshold<T>> {
+        match self.quantizer.family {
+            Family::Sign | Family::MagnitudeAwareSign | Family::Bwn => Some(Threshold::sign()),
+            Family::Heaviside => Some(Threshold::heaviside()),
+            _ => None,
+        }
+    }
+
     /// The quantized weight before its filter's scale.
     #[inline]
     pub(crate) fn value(&self, w: T) -> T {
