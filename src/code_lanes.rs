@@ -10,7 +10,7 @@ use crate::word_layout::WordLayout;
 use ndarray::{ArrayView1, ArrayView2, ArrayView4, ArrayView5, Axis};
 
 /// Numbers whose codes are computed together, by vectors.
-const RUN: usize = 128;
+pub(crate) const RUN: usize = 128;
 
 /// Codes that fill a word of each bit plane.
 const CODES: usize = 32;
@@ -162,7 +162,10 @@ fn bits(codes: &[u8; CODES], bit: usize) -> u32 {
 
 /// A run in consecutive memory: where it lies, or in `numbers`.
 #[inline(always)]
-fn side_by_side<'a, T: Copy>(run: ArrayView1<'a, T>, numbers: &'a mut [T; RUN]) -> &'a [T] {
+pub(crate) fn side_by_side<'a, T: Copy>(
+    run: ArrayView1<'a, T>,
+    numbers: &'a mut [T; RUN],
+) -> &'a [T] {
     match run.to_slice() {
         Some(run) => run,
         None => {

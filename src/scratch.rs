@@ -101,6 +101,18 @@ pub(crate) fn take<'a, T: Copy + Default>(
     Ok(&mut buffer[..len])
 }
 
+/// The same, beginning with a cache line.
+pub(crate) fn take_aligned<'a, T: Copy + Default>(
+    buffer: &'a mut Vec<T>,
+    len: usize,
+    what: &'static str,
+) -> Result<&'a mut [T]> {
+    const LINE: usize = 64;
+    let buffer = take(buffer, len.saturating_add(LINE / size_of::<T>()), what)?;
+    let skipped = buffer.as_ptr().align_offset(LINE).min(buffer.len() - len);
+    Ok(&mut buffer[skipped..][..len])
+}
+
 /// Makes room for `len` elements in all, or says that there is none.
 pub(crate) fn reserve<T>(buffer: &mut Vec<T>, len: usize, what: &'static str) -> Result<()> {
     let missing = len.saturating_sub(buffer.len());

@@ -18,6 +18,7 @@
 
 mod dot;
 mod isa;
+mod lanes;
 mod pack;
 mod popcount;
 mod rows;
@@ -27,6 +28,7 @@ mod transpose;
 
 pub(crate) use dot::{LONGEST, Weights, Width};
 pub use isa::{Isa, force_isa};
+pub(crate) use lanes::{LANES, SignWindows};
 pub(crate) use rows::{Offsets, Rows};
 
 /// Filters in a panel.
