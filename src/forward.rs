@@ -226,10 +226,14 @@ impl<'a, T: Element> Call<'a, '_, T> {
             }
         };
         layout.offsets(geometry, panels.padded_row_words(), &mut buffers.offsets)?;
-        let words = match layout.is_padded(geometry) {
-            true => layout.pad(geometry, words, pad, &mut buffers.padded)?,
-            false => words,
+        let dense = layout.dense(geometry);
+        let padded = &mut buffers.padded;
+        let words = match &dense {
+            Some(dense) => layout.write_lines(geometry, dense, words, pad, padded)?,
+            None if layout.is_padded(geometry) => layout.pad(geometry, words, pad, padded)?,
+            None => words,
         };
+        let layout = dense.as_ref().unwrap_or(layout);
         let tiles = WordTiles {
             kernel,
             geometry,

@@ -12,7 +12,7 @@ use crate::kernel::{Code, Kernel, PANEL};
 use crate::padding::Padding;
 use crate::panels::Panels;
 use crate::parallel::each_chunk;
-use crate::scratch::take_aligned;
+use crate::scratch::{product, take_aligned};
 
 /// Words that are computed at a time.
 const WORDS: usize = 16;
@@ -53,10 +53,10 @@ pub(crate) struct BitOperands<'a> {
     /// The word of a padded pixel.
     pub(crate) pad: u32,
     pub(crate) panels: &'a Panels,
-    /// What is added to `product` times a count, for a bit where that is not negative.
+    /// What is added to `factor` times a count, for a bit where that is not negative.
     pub(crate) padding: &'a Padding,
     /// Negative.
-    pub(crate) product: i64,
+    pub(crate) factor: i64,
     pub(crate) flips: &'a [u32],
 }
 
@@ -69,21 +69,24 @@ impl<'a> BitTiles<'a> {
         buffers: &'a mut BitBuffers,
         offsets: &'a mut Vec<usize>,
     ) -> Result<Self> {
-        let BitOperands { grid, words, pad, panels, padding, product, flips } = operands;
+        let BitOperands { grid, words, pad, panels, padding, factor, flips } = operands;
         let (what, row, taps) = ("packed activations", grid.pixel, geometry.taps());
-        let len = grid.len(geometry)?;
+        let len = product(&[geometry.batch, grid.image_len()], what)?;
         let input = take_aligned(&mut buffers.input, len.saturating_add(WORDS), what)?;
         let [depth, height, width] = geometry.input;
-        grid.write_lines(geometry, &mut input[..len], pad, 32, |image, [d, h], mut pixels| {
-            let line = &words[((image * depth + d) * height + h) * width * row..][..width * row];
-            match pixels.side_by_side(width) {
-                Some(pixels) => pixels.copy_from_slice(line),
-                None => {
-                    let line = line.chunks_exact(row).enumerate();
-                    line.for_each(|(i, words)| pixels.pixel(i).copy_from_slice(words));
+        for (image, input) in input[..len].chunks_exact_mut(grid.image_len()).enumerate() {
+            grid.write_lines(geometry, grid.all_lines(), input, pad, |[d, h], mut pixels| {
+                let first = ((image * depth + d) * height + h) * width;
+                let line = &words[first * row..][..width * row];
+                match pixels.side_by_side(width) {
+                    Some(pixels) => pixels.copy_from_slice(line),
+                    None => {
+                        let line = line.chunks_exact(row).enumerate();
+                        line.for_each(|(i, words)| pixels.pixel(i).copy_from_slice(words));
+                    }
                 }
-            }
-        });
+            });
+        }
         grid.offsets(geometry, offsets);
 
         let len = Cyclic::<u32, WORDS>::len(taps, row)?;
@@ -106,8 +109,8 @@ impl<'a> BitTiles<'a> {
         let kinds = limits[stride..].chunks_exact_mut(bits * stride);
         for (limits, addends) in kinds.zip(addends) {
             for (filter, &addend) in addends.iter().enumerate() {
-                // product * count + addend >= 0
-                let most = if addend < 0 { 0 } else { 1 + addend / -product };
+                // factor * count + addend >= 0
+                let most = if addend < 0 { 0 } else { 1 + addend / -factor };
                 let limit = most.min(1 + taps as i64) as u32;
                 for (bit, limits) in limits.chunks_exact_mut(stride).enumerate() {
                     limits[filter / 32] |= (limit >> bit & 1) << (filter % 32);

@@ -1,10 +1,9 @@
 //! Where the pixels of images lie that have their padding around them.
 
-use crate::Result;
 use crate::geometry::Geometry;
-use crate::parallel::each_chunk;
 use crate::scratch::product;
 use crate::word_layout::PADDED_SIZE;
+use std::ops::Range;
 
 /// Images with their padding around them, `[image][depth][height][slot][element]`.
 ///
@@ -33,7 +32,9 @@ impl Grid {
         }
         let stride = geometry.stride()[2];
         let part = width.div_ceil(stride);
-        Some(Grid { pixel, depth, height, slots: part * stride.min(width), part, stride })
+        let slots = part * stride.min(width);
+        product(&[depth, height, slots, pixel], "padded input").ok()?;
+        Some(Grid { pixel, depth, height, slots, part, stride })
     }
 
     /// The same for pixels of so many elements.
@@ -41,10 +42,9 @@ impl Grid {
         Grid { pixel, ..self }
     }
 
-    /// Elements of all images.
-    pub(crate) fn len(&self, geometry: &Geometry) -> Result<usize> {
-        let sizes = [geometry.batch, self.depth, self.height, self.slots, self.pixel];
-        product(&sizes, "packed activations")
+    /// Lines of an image.
+    pub(crate) fn all_lines(&self) -> Range<usize> {
+        0..self.depth * self.height
     }
 
     /// Elements of an image.
@@ -83,29 +83,43 @@ impl Grid {
         }));
     }
 
-    /// Writes the lines of all images: `write` those that are not padding, given the image, the
-    /// line in it, and where to write its pixels. An element holds so many numbers.
-    pub(crate) fn write_lines<L: Copy + Send + Sync>(
+    /// The lines that are read for consecutive output positions, whose windows reach so far.
+    #[inline(always)]
+    pub(crate) fn lines(
         &self,
         geometry: &Geometry,
-        elements: &mut [L],
+        positions: Range<usize>,
+        reach: usize,
+    ) -> Range<usize> {
+        let line_len = self.slots * self.pixel;
+        let last = self.window(geometry, positions.end - 1) + reach;
+        self.window(geometry, positions.start) / line_len..last / line_len + 1
+    }
+
+    /// Writes some lines of an image: `write` those that are not padding, given the line in the
+    /// input, and where to write its pixels.
+    pub(crate) fn write_lines<L: Copy>(
+        &self,
+        geometry: &Geometry,
+        lines: Range<usize>,
+        image: &mut [L],
         pad: L,
-        numbers: usize,
-        write: impl Fn(usize, [usize; 2], Pixels<'_, L>) + Sync,
+        write: impl Fn([usize; 2], Pixels<'_, L>),
     ) {
         let (input, before) = (geometry.input, geometry.padding_before());
         let inside =
             |axis: usize, at: usize| at.checked_sub(before[axis]).filter(|&at| at < input[axis]);
-        let lines = self.depth * self.height;
-        each_chunk(elements, self.slots * self.pixel, numbers, |i, line| {
-            let at = inside(0, i % lines / self.height).zip(inside(1, i % self.height));
+        let line_len = self.slots * self.pixel;
+        let elements = &mut image[lines.start * line_len..lines.end * line_len];
+        for (i, line) in lines.zip(elements.chunks_exact_mut(line_len)) {
+            let at = inside(0, i / self.height).zip(inside(1, i % self.height));
             if at.is_none() || self.slots != input[2] {
                 line.fill(pad);
             }
             if let Some((d, h)) = at {
-                write(i / lines, [d, h], Pixels { grid: self, before: before[2], line });
+                write([d, h], Pixels { grid: self, before: before[2], line });
             }
-        });
+        }
     }
 }
 

@@ -2,12 +2,12 @@
 
 use crate::Element;
 use crate::code_lanes::{RUN, side_by_side};
-use crate::depthwise::grid::Pixels;
-use crate::depthwise::layout::Layout;
+use crate::depthwise::grid::{Grid, Pixels};
 use crate::geometry::Geometry;
 use crate::kernel::{Code, Kernel};
 use crate::quantizer::ActivationCoder;
 use ndarray::{ArrayView2, ArrayView5, Axis, s};
+use std::ops::Range;
 
 /// Bits whose numbers are looked up together.
 const BITS: usize = 8;
@@ -15,33 +15,56 @@ const BITS: usize = 8;
 /// Channels of planes whose numbers are written together.
 const CHANNELS: usize = 16;
 
-impl Layout {
-    /// Writes the numbers of bits, `[image][pixel][word]`, and the padding around them.
-    pub(crate) fn expand<L: Copy + Send + Sync>(
-        &self,
-        geometry: &Geometry,
-        words: &[u32],
-        lanes: &mut [L],
+/// Where the lanes of images come from.
+pub(crate) trait Source<L>: Sync {
+    /// Writes some lines of an image, and the padding around them.
+    fn write(&self, image: usize, lines: Range<usize>, lanes: &mut [L]);
+}
+
+/// Bits, whose numbers are looked up.
+pub(crate) struct Bits<'a, L> {
+    pub(crate) geometry: &'a Geometry,
+    pub(crate) grid: Grid,
+    /// `[image][pixel][word]`.
+    pub(crate) words: &'a [u32],
+    pad: L,
+    /// The numbers that eight bits stand for.
+    numbers: [[L; BITS]; 256],
+}
+
+impl<'a, L: Copy> Bits<'a, L> {
+    /// Bits that stand for two numbers.
+    pub(crate) fn new(
+        geometry: &'a Geometry,
+        grid: Grid,
+        words: &'a [u32],
         pad: L,
         numbers: [L; 2],
-    ) {
-        let numbers: [[L; BITS]; 256] =
-            std::array::from_fn(|bits| std::array::from_fn(|i| numbers[bits >> i & 1]));
+    ) -> Self {
+        let numbers = std::array::from_fn(|bits| std::array::from_fn(|i| numbers[bits >> i & 1]));
+        Bits { geometry, grid, words, pad, numbers }
+    }
+}
+
+impl<L: Copy + Send + Sync> Source<L> for Bits<'_, L> {
+    fn write(&self, image: usize, lines: Range<usize>, lanes: &mut [L]) {
+        let Bits { geometry, grid, words, pad, numbers } = self;
         let [depth, height, width] = geometry.input;
         let pixel_words = geometry.channels.div_ceil(32);
         let copies = geometry.group_filters();
-        self.grid.write_lines(geometry, lanes, pad, 1, |image, [d, h], mut pixels| {
+        grid.write_lines(geometry, lines, lanes, *pad, |[d, h], mut pixels| {
             let first = ((image * depth + d) * height + h) * width;
             let words = &words[first * pixel_words..][..width * pixel_words];
-            if copies == 1 && geometry.channels.is_multiple_of(32) {
-                if let Some(line) = pixels.side_by_side(width) {
-                    return expand_row(&numbers, words, line);
-                }
+            if copies == 1
+                && geometry.channels.is_multiple_of(32)
+                && let Some(line) = pixels.side_by_side(width)
+            {
+                return expand_row(numbers, words, line);
             }
             for (i, words) in words.chunks_exact(pixel_words).enumerate() {
                 let pixel = pixels.pixel(i);
                 if copies == 1 {
-                    expand_row(&numbers, words, pixel);
+                    expand_row(numbers, words, pixel);
                     continue;
                 }
                 for (channel, lanes) in pixel.chunks_exact_mut(copies).enumerate() {
@@ -50,32 +73,34 @@ impl Layout {
             }
         });
     }
-
-    /// Writes the numbers of the codes of the input, whatever its strides, and the padding around
-    /// them.
-    pub(crate) fn pack<T: Element, L: Copy + Default + Send + Sync>(
-        &self,
-        kernel: Kernel,
-        geometry: &Geometry,
-        x: &ArrayView5<'_, T>,
-        lanes: &mut [L],
-        numbers: &Numbers<L>,
-        coder: impl Fn(usize) -> ActivationCoder<T> + Sync,
-    ) {
-        let copies = geometry.group_filters();
-        self.grid.write_lines(geometry, lanes, numbers.pad, 1, |image, [d, h], pixels| {
-            let line = x.slice(s![image, .., d, h, ..]);
-            let coder = coder(image);
-            kernel.vectorize(PackLine { line, copies, coder, numbers, pixels });
-        });
-    }
 }
 
-/// What is written to lanes.
-pub(crate) struct Numbers<L> {
+/// Numbers, whatever their strides, that are turned to codes by the coder of their image.
+pub(crate) struct Codes<'a, T, L, C> {
+    pub(crate) kernel: Kernel,
+    pub(crate) geometry: &'a Geometry,
+    pub(crate) grid: Grid,
+    pub(crate) x: &'a ArrayView5<'a, T>,
+    pub(crate) coder: C,
     pub(crate) pad: L,
     /// The number of each code.
-    pub(crate) codes: [L; 256],
+    pub(crate) numbers: [L; 256],
+}
+
+impl<T, L, C> Source<L> for Codes<'_, T, L, C>
+where
+    T: Element,
+    L: Copy + Send + Sync,
+    C: Fn(usize) -> ActivationCoder<T> + Sync,
+{
+    fn write(&self, image: usize, lines: Range<usize>, lanes: &mut [L]) {
+        let copies = self.geometry.group_filters();
+        let coder = (self.coder)(image);
+        self.grid.write_lines(self.geometry, lines, lanes, self.pad, |[d, h], pixels| {
+            let (line, numbers) = (self.x.slice(s![image, .., d, h, ..]), &self.numbers);
+            self.kernel.vectorize(PackLine { line, copies, coder, numbers, pixels });
+        });
+    }
 }
 
 /// Writes the numbers of the bits of a row.
@@ -101,11 +126,11 @@ struct PackLine<'a, T, L> {
     /// Lanes of a channel.
     copies: usize,
     coder: ActivationCoder<T>,
-    numbers: &'a Numbers<L>,
+    numbers: &'a [L; 256],
     pixels: Pixels<'a, L>,
 }
 
-impl<T: Element, L: Copy + Default> Code for PackLine<'_, T, L> {
+impl<T: Element, L: Copy> Code for PackLine<'_, T, L> {
     type Output = ();
 
     #[inline(always)]
@@ -120,7 +145,7 @@ impl<T: Element, L: Copy + Default> Code for PackLine<'_, T, L> {
                     let mut codes = [0; RUN];
                     coder.write_codes(side_by_side(run, &mut run_numbers), &mut codes);
                     for (lanes, code) in lanes.chunks_exact_mut(copies).zip(codes) {
-                        lanes.fill(numbers.codes[usize::from(code)]);
+                        lanes.fill(numbers[usize::from(code)]);
                     }
                 }
             }
@@ -137,7 +162,7 @@ impl<T: Element, L: Copy + Default> Code for PackLine<'_, T, L> {
                 for pixel in 0..runs.ncols() {
                     let lanes = &mut pixels.pixel(i * RUN + pixel)[first * copies..end * copies];
                     for (lanes, codes) in lanes.chunks_exact_mut(copies).zip(&codes) {
-                        lanes.fill(numbers.codes[usize::from(codes[pixel])]);
+                        lanes.fill(numbers[usize::from(codes[pixel])]);
                     }
                 }
             }

@@ -15,7 +15,7 @@ mod product;
 mod weights;
 
 pub(crate) use bits::{BitBuffers, BitOperands, BitTiles, MOST_TAPS};
-pub(crate) use input::Numbers;
+pub(crate) use input::{Bits, Codes, Source};
 pub(crate) use layout::{Arithmetic, Layout};
 pub(crate) use product::{Long, Product, Short, Signs};
 pub(crate) use weights::lay_weights;
@@ -26,7 +26,7 @@ use crate::depthwise::weights::Cyclic;
 use crate::geometry::Geometry;
 use crate::kernel::{Code, Kernel};
 use crate::parallel::blocks;
-use crate::scratch::{product, take};
+use crate::scratch::{product, take, take_aligned};
 use crate::word_tiles::{Finish, Sums};
 use ndarray::{ArrayViewMut5, Axis};
 use std::ops::Range;
@@ -41,13 +41,12 @@ const FILTERS: usize = 64;
 /// Products below which a second thread costs more than it saves.
 const PRODUCTS_PER_BLOCK: usize = 1 << 19;
 
-/// A depthwise forward whose input is packed. `N` lanes are computed at a time.
+/// A depthwise forward but for packing numbers to bits. `N` lanes are computed at a time.
 pub(crate) struct DepthTiles<'a, P: Product, const N: usize> {
     pub(crate) kernel: Kernel,
     pub(crate) geometry: &'a Geometry,
     pub(crate) layout: &'a Layout,
-    /// Padded images, and `N` lanes more.
-    pub(crate) input: &'a [P::Lane],
+    pub(crate) input: &'a dyn Source<P::Lane>,
     /// What the sums begin with, then the weights of each tap.
     pub(crate) weights: Cyclic<'a, P::Lane, N>,
     /// Where the pixels of a window lie.
@@ -80,19 +79,27 @@ pub(crate) struct LaneBuffers<L, S> {
 }
 
 /// What one thread writes to while it computes a block.
-struct Buffers<'a, S, O> {
+struct Buffers<'a, L, S, O> {
+    /// A padded image.
+    input: Shares<'a, L>,
     narrow: Shares<'a, S>,
     sums: Shares<'a, i32>,
     outs: Shares<'a, O>,
 }
 
-impl<S: Send, O: Send> Divide for Buffers<'_, S, O> {
+impl<L: Send, S: Send, O: Send> Divide for Buffers<'_, L, S, O> {
     fn divide(self, blocks: usize) -> (Self, Self) {
+        let (input, right_input) = self.input.split(blocks);
         let (narrow, right_narrow) = self.narrow.split(blocks);
         let (sums, right_sums) = self.sums.split(blocks);
         let (outs, right_outs) = self.outs.split(blocks);
-        let right = Buffers { narrow: right_narrow, sums: right_sums, outs: right_outs };
-        (Buffers { narrow, sums, outs }, right)
+        let right = Buffers {
+            input: right_input,
+            narrow: right_narrow,
+            sums: right_sums,
+            outs: right_outs,
+        };
+        (Buffers { input, narrow, sums, outs }, right)
     }
 }
 
@@ -121,7 +128,7 @@ struct Compute<'a, 'b, 'c, P: Product, F: Finish, const N: usize> {
     finish: &'a F,
     block: Block<'b, F::Out>,
     shape: TileShape,
-    buffers: Buffers<'c, P::Sum, F::Out>,
+    buffers: Buffers<'c, P::Lane, P::Sum, F::Out>,
 }
 
 impl<P: Product, F: Finish, const N: usize> Code for Compute<'_, '_, '_, P, F, N> {
@@ -137,7 +144,7 @@ impl<P: Product, const N: usize> DepthTiles<'_, P, N> {
     pub(crate) fn run<F: Finish>(
         &self,
         finish: &F,
-        narrow: &mut Vec<P::Sum>,
+        (lanes, narrow): (&mut Vec<P::Lane>, &mut Vec<P::Sum>),
         sums: &mut Vec<i32>,
         outs: &mut Vec<F::Out>,
         out: ArrayViewMut5<'_, F::Out>,
@@ -150,8 +157,13 @@ impl<P: Product, const N: usize> DepthTiles<'_, P, N> {
         let blocks = blocks(work, PRODUCTS_PER_BLOCK);
         let shape = TileShape::new(filters, &out);
         let narrow_len = product(&[shape.rows, filters], "sums")?.saturating_add(N);
+        // Each begins with a cache line.
+        let image_len = self.layout.grid.image_len().saturating_add(N + 63) & !63;
+        let images_len = product(&[blocks, image_len], "packed activations")?;
+        let images = take_aligned(lanes, images_len, "packed activations")?;
         let outs_len = finish.buffer_len(shape.rows, shape.filters);
         let buffers = Buffers {
+            input: Shares::new(images, image_len),
             narrow: shares(narrow, blocks, narrow_len)?,
             sums: shares(sums, blocks, shape.rows * shape.filters)?,
             outs: shares(outs, blocks, outs_len)?,
@@ -175,18 +187,25 @@ impl<P: Product, const N: usize> DepthTiles<'_, P, N> {
         finish: &F,
         block: Block<'_, F::Out>,
         shape: TileShape,
-        buffers: Buffers<'_, P::Sum, F::Out>,
+        buffers: Buffers<'_, P::Lane, P::Sum, F::Out>,
     ) {
         let Block { mut out, first_image, first_position, .. } = block;
-        let (narrow, sums, outs) =
-            (buffers.narrow.take(), buffers.sums.take(), buffers.outs.take());
+        let (lanes, narrow) = (buffers.input.take(), buffers.narrow.take());
+        let (sums, outs) = (buffers.sums.take(), buffers.outs.take());
         let (_, _, depth, height, width) = out.dim();
         let (positions, all) = (depth * height * width, self.geometry.filters);
+        let grid = &self.layout.grid;
+        let reach = self.offsets.iter().max().map_or(0, |&offset| offset);
         for (image, mut out) in (first_image..).zip(out.outer_iter_mut()) {
-            let lanes = &self.input[image * self.layout.grid.image_len()..];
+            let mut written = 0;
             for start in (0..positions).step_by(shape.rows) {
                 let rows = shape.rows.min(positions - start);
                 let position = first_position + start;
+                // Written when they are needed, they are in a near cache.
+                let lines = grid.lines(self.geometry, position..position + rows, reach);
+                let missing = lines.start.max(written)..lines.end.max(written);
+                written = missing.end;
+                self.input.write(image, missing, lanes);
                 self.sum_rows(lanes, position, rows, narrow);
                 for first in (0..all).step_by(shape.filters) {
                     let filters = first..all.min(first + shape.filters);

@@ -4,14 +4,14 @@ use super::{Call, Exact, Finishing, Numbers as OutputNumbers, Output};
 use crate::activations::Input;
 use crate::bit_lanes::pack_input;
 use crate::depthwise::{
-    Arithmetic, BitOperands, BitTiles, DepthTiles, Layout, Long, MOST_TAPS, Numbers, Product,
-    Short, Signs, lay_weights,
+    Arithmetic, BitOperands, BitTiles, Bits, Codes, DepthTiles, Layout, Long, MOST_TAPS, Product,
+    Short, Signs, Source, lay_weights,
 };
 use crate::kernel::LANES;
 use crate::numerator::{Numerator, Summed, pad_code};
 use crate::options::InputScaling;
 use crate::quantizer::Threshold;
-use crate::scratch::{Floats, Integers, take, take_aligned};
+use crate::scratch::{Floats, Integers, product, take};
 use crate::{Element, Error, Operand, Result};
 
 impl<T: Element> Call<'_, '_, T> {
@@ -60,28 +60,28 @@ impl<T: Element> Call<'_, '_, T> {
         let (kernel, geometry) = (self.kernel, &self.task.geometry);
         let Exact { activation, weight, panels, .. } = exact;
         let (lanes, tiles) = P::buffers(&mut buffers.depth);
-        let len = layout.grid.len(geometry)?;
-        let input = take_aligned(&mut lanes.input, len.saturating_add(N), "packed activations")?;
         let threshold = self.task.activation.threshold();
         let magnitudes = self.magnitudes(threshold.is_some(), &mut floats.sample_magnitudes)?;
         let bias = output.check_addends()?;
         let epilogue = self.epilogue(bias, magnitudes, &mut floats.side)?;
         let number = |code| P::activation(activation.numerator(code));
         let pad = P::activation(layout.pad);
-        let all = &mut input[..len];
-        match (threshold, &self.x) {
-            (Some(threshold), _) => {
-                let words = self.pack_bits(threshold, &mut buffers.words)?;
-                layout.expand(geometry, words, all, pad, [number(0), number(1)]);
-            }
+        let (bits, codes);
+        let input: &dyn Source<P::Lane> = match (threshold, &self.x) {
             (None, Input::Numbers(x)) => {
-                let codes = std::array::from_fn(|code| number(code as u32));
-                let numbers = Numbers { pad, codes };
                 let coder = |image| self.task.coder(magnitudes, image);
-                layout.pack(kernel, geometry, x, all, &numbers, coder);
+                let numbers = std::array::from_fn(|code| number(code as u32));
+                codes = Codes { kernel, geometry, grid: layout.grid, x, coder, pad, numbers };
+                &codes
             }
-            (None, Input::Signs(_)) => unreachable!("signs have a threshold"),
-        }
+            (threshold, _) => {
+                let threshold = threshold.unwrap_or(Threshold::sign());
+                let words = self.pack_bits(threshold, &mut buffers.words)?;
+                let numbers = [number(0), number(1)];
+                bits = Bits::new(geometry, layout.grid, words, pad, numbers);
+                &bits
+            }
+        };
         let weights = lay_weights::<P, N>(kernel, panels, weight, geometry, &mut lanes.weights)?;
         layout.grid.offsets(geometry, &mut tiles.offsets);
         let (row_len, form) = (geometry.row_len(), self.task.form);
@@ -92,15 +92,15 @@ impl<T: Element> Call<'_, '_, T> {
         let finishing = Finishing { kernel, geometry, numerator, padding, code_sums: &[] };
         let offsets = &tiles.offsets[..];
         let depth_tiles = DepthTiles::<P, N> { kernel, geometry, layout, input, weights, offsets };
-        let (narrow, sums) = (&mut lanes.sums, &mut tiles.sums);
+        let (buffers, sums) = ((&mut lanes.input, &mut lanes.sums), &mut tiles.sums);
         match output {
             Output::Numbers(OutputNumbers { residual, out, .. }) => {
                 let finish = finishing.numbers(epilogue, residual);
-                depth_tiles.run(&finish, narrow, sums, &mut floats.outs, out)
+                depth_tiles.run(&finish, buffers, sums, &mut floats.outs, out)
             }
             Output::Signs { thresholds, out } => {
                 let finish = finishing.signs(thresholds);
-                depth_tiles.run(&finish, narrow, sums, &mut Vec::new(), out)
+                depth_tiles.run(&finish, buffers, sums, &mut Vec::new(), out)
             }
         }
     }
@@ -133,7 +133,7 @@ impl<T: Element> Call<'_, '_, T> {
             pad: u32::from(pad) * u32::MAX,
             panels,
             padding,
-            product: numerator.product,
+            factor: numerator.product,
             flips: thresholds.flips(),
         };
         let tiles =
@@ -157,7 +157,7 @@ impl<T: Element> Call<'_, '_, T> {
         let geometry = &self.task.geometry;
         let pixel_words = geometry.channels.div_ceil(32);
         let sizes = [geometry.batch, geometry.pixels(), pixel_words];
-        let len = crate::scratch::product(&sizes, "packed activations")?;
+        let len = product(&sizes, "packed activations")?;
         let words = take(words, len, "packed activations")?;
         match pack_input(self.kernel, 1, x, threshold, words) {
             true => Err(Error::NaN { operand: Operand::Input }),
