@@ -1,11 +1,8 @@
 //! Memory that begins with a line of the cache.
 
 use crate::Result;
-use crate::scratch;
+use crate::scratch::{LINE, line_start, take};
 use std::ops::{Deref, DerefMut};
-
-/// Bytes of a line, or a multiple of what is one.
-const LINE: usize = 64;
 
 /// Elements of which the first begins a line of the cache. Vectors as long as a line, read one
 /// after the other, would else straddle two lines each, which takes twice as many reads: it made
@@ -18,20 +15,13 @@ pub(crate) struct Aligned<V> {
 }
 
 impl<V: Copy + Default> Aligned<V> {
-    /// As many elements, which hold whatever was left there.
-    pub(crate) fn take(&mut self, len: usize, what: &'static str) -> Result<&mut [V]> {
-        let spare = LINE / size_of::<V>();
-        let buffer = scratch::take(&mut self.buffer, len.saturating_add(spare), what)?;
-        // An implementation may fail to align; then it is only slower.
-        self.start = buffer.as_ptr().align_offset(LINE).min(spare);
-        self.len = len;
-        Ok(self)
-    }
-
-    /// As many zeros.
-    pub(crate) fn zeros(&mut self, len: usize, what: &'static str) -> Result<&mut [V]> {
+    /// Becomes as many zeros.
+    pub(crate) fn zeros(&mut self, len: usize, what: &'static str) -> Result<()> {
+        *self = Aligned { buffer: std::mem::take(&mut self.buffer), ..Self::default() };
         self.buffer.clear();
-        self.take(len, what)
+        take(&mut self.buffer, len.saturating_add(LINE / size_of::<V>()), what)?;
+        (self.start, self.len) = (line_start(&self.buffer, len), len);
+        Ok(())
     }
 }
 
@@ -44,8 +34,7 @@ impl<V> Default for Aligned<V> {
 impl<V: Copy + Default> Clone for Aligned<V> {
     fn clone(&self) -> Self {
         let buffer = vec![V::default(); self.buffer.len()];
-        let start = buffer.as_ptr().align_offset(LINE).min(buffer.len() - self.len);
-        let mut clone = Aligned { buffer, start, len: self.len };
+        let mut clone = Aligned { start: line_start(&buffer, self.len), len: self.len, buffer };
         clone.copy_from_slice(self);
         clone
     }
@@ -75,9 +64,9 @@ mod tests {
         let mut aligned = Aligned::<u32>::default();
         assert!(aligned.is_empty() && aligned.clone().is_empty());
         for len in [1, 0, 16, 1000, 17] {
-            let words = aligned.zeros(len, "words").unwrap();
-            assert!(is_aligned(words) && words == vec![0; len]);
-            words.iter_mut().zip(0..).for_each(|(word, i)| *word = i);
+            aligned.zeros(len, "words").unwrap();
+            assert!(is_aligned(&aligned) && *aligned == vec![0; len]);
+            aligned.iter_mut().zip(0..).for_each(|(word, i)| *word = i);
             let clone = aligned.clone();
             assert!(is_aligned(&clone) && *clone == *aligned && aligned.len() == len);
         }

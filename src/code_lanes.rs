@@ -10,7 +10,7 @@ use crate::word_layout::WordLayout;
 use ndarray::{ArrayView1, ArrayView2, ArrayView4, ArrayView5, Axis};
 
 /// Numbers whose codes are computed together, by vectors.
-const RUN: usize = 128;
+pub(crate) const RUN: usize = 128;
 
 /// Writes the code of every activation of `x` (N, C, D, H, W), whatever its strides, by the coder
 /// of its image. Returns whether there is a NaN among them.
@@ -156,7 +156,10 @@ impl<T: Element> PackImage<'_, T> {
 
 /// A run in consecutive memory: where it lies, or in `numbers`.
 #[inline(always)]
-fn side_by_side<'a, T: Copy>(run: ArrayView1<'a, T>, numbers: &'a mut [T; RUN]) -> &'a [T] {
+pub(crate) fn side_by_side<'a, T: Copy>(
+    run: ArrayView1<'a, T>,
+    numbers: &'a mut [T; RUN],
+) -> &'a [T] {
     match run.to_slice() {
         Some(run) => run,
         None => {

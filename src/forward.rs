@@ -7,7 +7,6 @@ use crate::bit_output::BitOutput;
 use crate::bit_tensor::sign_threshold;
 use crate::code_lanes::pack_codes;
 use crate::code_sums::code_sums;
-use crate::depthwise::{self, Arithmetic, DepthTiles};
 use crate::epilogue::Epilogue;
 use crate::float_output::FloatOutput;
 use crate::float_tiles::{FloatTiles, FloatWeights};
@@ -185,12 +184,7 @@ impl<'a, T: Element> Call<'a, '_, T> {
         output: Output<'_, T>,
     ) -> Result<()> {
         if let Some(layout) = self.depthwise_layout(exact) {
-            let compute = match layout.arithmetic {
-                Arithmetic::Signs => Self::depthwise::<depthwise::Signs, 32>,
-                Arithmetic::Short => Self::depthwise::<depthwise::Short, 16>,
-                Arithmetic::Long => Self::depthwise::<depthwise::Long, 16>,
-            };
-            return compute(self, exact, &layout, buffers, floats, output);
+            return self.depthwise(exact, &layout, buffers, floats, output);
         }
         let (kernel, geometry) = (self.kernel, &self.task.geometry);
         let Exact { activation, weight, form, mut panels } = exact;
@@ -221,17 +215,8 @@ impl<'a, T: Element> Call<'a, '_, T> {
         };
         let numerator =
             Numerator::new(summed, activation, weight, geometry.row_len(), self.task.form);
-        let (pad, multiple) = pad_code(activation, self.task.pad);
-        let padding = &mut buffers.padding;
-        let addends = self.weights.sums().iter().map(|&sum| numerator.addend(sum));
-        padding.same(addends);
-        padding.subtract(output.thresholds());
-        if multiple != 0 && geometry.has_padding() && geometry.row_len() > 0 {
-            let len = product(&[geometry.taps(), geometry.filters], "filter sums")?;
-            let taps = take(&mut buffers.taps, len, "filter sums")?;
-            self.weights.sum_taps(kernel, weight, 2 * multiple, taps);
-            padding.add_taps(geometry, taps)?;
-        }
+        let (pad, padding) = (pad_code(activation, self.task.pad).0, &mut buffers.padding);
+        self.fill_padding(exact, numerator, &output, padding, &mut buffers.taps)?;
         padding.set_precision(numerator.precision(activation, weight, geometry.row_len()));
         let code_sums = match numerator.row {
             0 => &[],
@@ -241,10 +226,14 @@ impl<'a, T: Element> Call<'a, '_, T> {
             }
         };
         layout.offsets(geometry, panels.padded_row_words(), &mut buffers.offsets)?;
-        let words = match layout.is_padded(geometry) {
-            true => layout.pad(geometry, words, pad, &mut buffers.padded)?,
-            false => words,
+        let dense = layout.dense(geometry);
+        let padded = &mut buffers.padded;
+        let words = match &dense {
+            Some(dense) => layout.write_lines(geometry, dense, words, pad, padded)?,
+            None if layout.is_padded(geometry) => layout.pad(geometry, words, pad, padded)?,
+            None => words,
         };
+        let layout = dense.as_ref().unwrap_or(layout);
         let tiles = WordTiles {
             kernel,
             geometry,
@@ -269,76 +258,27 @@ impl<'a, T: Element> Call<'a, '_, T> {
         }
     }
 
-    /// How a depthwise convolution lies in lanes, if it is one, and has outputs. A position has one
-    /// row of sums then, for all groups, and so cannot have XNOR-Net's K, one for each.
-    fn depthwise_layout(&self, exact: Exact<'_>) -> Option<depthwise::Layout> {
-        let Task { geometry, pad, input_scaling, .. } = &self.task;
-        let fits = *input_scaling == InputScaling::None && geometry.positions() > 0;
-        let layout = depthwise::Layout::new(geometry, exact.activation, exact.weight, *pad);
-        layout.filter(|_| fits)
-    }
-
-    fn depthwise<P: depthwise::Product, const N: usize>(
+    /// Fills in what is added to the sums of codes at each position.
+    fn fill_padding(
         &self,
         exact: Exact<'_>,
-        layout: &depthwise::Layout,
-        buffers: &mut Integers,
-        floats: &mut Floats<T>,
-        output: Output<'_, T>,
+        numerator: Numerator,
+        output: &Output<'_, T>,
+        padding: &mut Padding,
+        taps: &mut Vec<i64>,
     ) -> Result<()> {
-        let (kernel, geometry) = (self.kernel, &self.task.geometry);
-        let Exact { activation, weight, panels, .. } = exact;
-        let (lanes, tiles) = P::buffers(&mut buffers.depth);
-        let input = take(&mut lanes.input, layout.input_len(geometry)?, "packed activations")?;
-        // The packing finds NaNs, but scales must be of numbers.
-        let found_later = !self.task.activation.scales_samples();
-        let magnitudes = self.magnitudes(found_later, &mut floats.sample_magnitudes)?;
-        let bias = output.check_addends()?;
-        let epilogue = self.epilogue(bias, magnitudes, &mut floats.side)?;
-        let number = |code| P::activation(activation.numerator(code));
-        let nan = match (&self.x, self.task.activation.threshold()) {
-            (Input::Signs(signs), _) => {
-                layout.unpack::<P>(geometry, signs, input, [number(0), number(1)]);
-                false
-            }
-            (Input::Numbers(x), Some(threshold)) => {
-                let numbers = [number(0), number(1)];
-                layout.pack::<T, P, _>(kernel, geometry, x, input, |_| {
-                    move |x| if threshold.code(x) == 0 { numbers[0] } else { numbers[1] }
-                })
-            }
-            (Input::Numbers(x), None) => {
-                layout.pack::<T, P, _>(kernel, geometry, x, input, |image| {
-                    let coder = self.task.coder(magnitudes, image);
-                    move |x| number(coder.code(x))
-                })
-            }
-        };
-        if nan {
-            return Err(Error::NaN { operand: Operand::Input });
-        }
-        let weights =
-            depthwise::lay_weights::<P, N>(layout, panels, weight, geometry, &mut lanes.weights)?;
-        depthwise::offsets(geometry, layout, &mut tiles.offsets);
-        let numerator =
-            Numerator::of_numerators(activation, weight, geometry.row_len(), self.task.form);
-        let padding = &mut buffers.padding;
-        padding.same((0..geometry.filters).map(|_| numerator.addend(0)));
+        let geometry = &self.task.geometry;
+        let (_, multiple) = pad_code(exact.activation, self.task.pad);
+        let addends = self.weights.sums().iter().map(|&sum| numerator.addend(sum));
+        padding.same(addends);
         padding.subtract(output.thresholds());
-        padding.set_precision(numerator.precision(activation, weight, geometry.row_len()));
-        let finishing = Finishing { kernel, geometry, numerator, padding, code_sums: &[] };
-        let (input, offsets) = (input.as_chunks().0, &tiles.offsets[..]);
-        let depth_tiles = DepthTiles::<P, N> { kernel, geometry, layout, input, weights, offsets };
-        match output {
-            Output::Numbers(Numbers { residual, out, .. }) => {
-                let finish = finishing.numbers(epilogue, residual);
-                depth_tiles.run(&finish, &mut tiles.sums, &mut floats.outs, out)
-            }
-            Output::Signs { thresholds, out } => {
-                let finish = finishing.signs(thresholds);
-                depth_tiles.run(&finish, &mut tiles.sums, &mut Vec::new(), out)
-            }
+        if multiple != 0 && geometry.has_padding() && geometry.row_len() > 0 {
+            let len = product(&[geometry.taps(), geometry.filters], "filter sums")?;
+            let taps = take(taps, len, "filter sums")?;
+            self.weights.sum_taps(self.kernel, exact.weight, 2 * multiple, taps);
+            padding.add_taps(geometry, taps)?;
         }
+        Ok(())
     }
 
     /// Checks the input unless its NaNs are found while it is packed, and measures what its
@@ -457,5 +397,6 @@ impl<'a, T: Element> Call<'a, '_, T> {
     }
 }
 
+mod depthwise;
 #[cfg(test)]
 mod tests;

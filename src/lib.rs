@@ -94,6 +94,7 @@ mod blocks;
 mod code_lanes;
 mod code_sums;
 mod convolution;
+mod dense_lines;
 mod depthwise;
 mod element;
 mod epilogue;

@@ -134,11 +134,16 @@ impl Padding {
         self.precision
     }
 
+    /// The kind of a position.
+    #[inline(always)]
+    pub(crate) fn kind(&self, position: usize) -> usize {
+        self.kinds.get(position).map_or(0, |&kind| kind as usize)
+    }
+
     /// What is added to the sum of each filter at a position.
     #[inline(always)]
     pub(crate) fn addends<C: Carrier>(&self, geometry: &Geometry, position: usize) -> &[C] {
-        let kind = self.kinds.get(position).map_or(0, |&kind| kind as usize);
-        &C::addends(self)[kind * geometry.filters..]
+        &C::addends(self)[self.kind(position) * geometry.filters..]
     }
 
     /// The same for some positions and filters, where it is computed in `f32`.

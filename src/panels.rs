@@ -292,6 +292,28 @@ impl Panels {
         })
     }
 
+    /// The codes at one place of each filter of a panel.
+    #[inline(always)]
+    pub(crate) fn column(&self, panel: usize, i: usize) -> [u32; PANEL] {
+        let words = &self.words[self.start(panel * PANEL)..];
+        match self.held {
+            Held::Planes(planes) => {
+                let mut codes = [0; PANEL];
+                for plane in 0..planes {
+                    let words = &words[plane * self.plane_len() + i / 32 * PANEL..][..PANEL];
+                    for (code, word) in codes.iter_mut().zip(words) {
+                        *code |= (word >> (i % 32) & 1) << plane;
+                    }
+                }
+                codes
+            }
+            Held::Codes { width, center, .. } => std::array::from_fn(|filter| {
+                let byte = width.extract(words, i / 4, filter) >> (i % 4 * 8);
+                byte.wrapping_add(center) & 0xff
+            }),
+        }
+    }
+
     /// Sums the codes of each part of `len` weights: `sums` are `[part][filter]`.
     pub(crate) fn sum_parts(&self, kernel: Kernel, len: usize, filters: usize, sums: &mut [i64]) {
         if self.form() == Form::Planes {

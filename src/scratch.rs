@@ -1,6 +1,5 @@
 //! The caller's workspace: it grows to what a call needs and is used again by the next.
 
-use crate::aligned::Aligned;
 use crate::bit_tensor::BitTensor;
 use crate::depthwise::DepthBuffers;
 use crate::padding::Padding;
@@ -44,9 +43,9 @@ pub(crate) struct WordBuffers {
     /// Gathered windows.
     pub(crate) rows: Vec<u32>,
     /// Sums of products, or of differing bits.
-    pub(crate) sums: Aligned<i32>,
+    pub(crate) sums: Vec<i32>,
     /// Differing bits of two planes.
-    pub(crate) counts: Aligned<i32>,
+    pub(crate) counts: Vec<i32>,
     pub(crate) wide: Vec<i64>,
 }
 
@@ -88,6 +87,9 @@ impl Scratch {
     }
 }
 
+/// Bytes of a cache line, or a multiple of what is one.
+pub(crate) const LINE: usize = 64;
+
 /// The first `len` elements of a buffer, which grows if it is shorter. They hold whatever the
 /// last call left there.
 pub(crate) fn take<'a, T: Copy + Default>(
@@ -100,6 +102,23 @@ pub(crate) fn take<'a, T: Copy + Default>(
         buffer.resize(len, T::default());
     }
     Ok(&mut buffer[..len])
+}
+
+/// The same, beginning with a cache line.
+pub(crate) fn take_aligned<'a, T: Copy + Default>(
+    buffer: &'a mut Vec<T>,
+    len: usize,
+    what: &'static str,
+) -> Result<&'a mut [T]> {
+    let buffer = take(buffer, len.saturating_add(LINE / size_of::<T>()), what)?;
+    let start = line_start(buffer, len);
+    Ok(&mut buffer[start..][..len])
+}
+
+/// Where in a buffer of a line more than `len` elements the first line begins.
+pub(crate) fn line_start<T>(buffer: &[T], len: usize) -> usize {
+    // An implementation may fail to align; then it is only slower.
+    buffer.as_ptr().align_offset(LINE).min(buffer.len() - len)
 }
 
 /// Makes room for `len` elements in all, or says that there is none.

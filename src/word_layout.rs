@@ -37,6 +37,8 @@ pub(crate) struct WordLayout {
     pub(crate) grid: [usize; 3],
     /// Whether windows are read where they lie.
     pub(crate) direct: bool,
+    /// Whether lines are strings of bits (see `dense_lines`).
+    pub(crate) dense: bool,
 }
 
 impl WordLayout {
@@ -60,6 +62,7 @@ impl WordLayout {
             grid: geometry.input,
             direct: channel_bits.is_multiple_of(32)
                 || geometry.taps() == 1 && !geometry.has_padding(),
+            dense: false,
         };
         if geometry.has_padding() {
             let grid = geometry.padded_input();
@@ -173,6 +176,11 @@ impl WordLayout {
         if row.is_empty() {
             return; // without channels a kernel may be longer than could ever be walked through
         }
+        if self.dense {
+            let rows = row.chunks_mut(self.row_words).enumerate();
+            return rows
+                .for_each(|(plane, row)| self.gather_runs(geometry, image, position, plane, row));
+        }
         if self.plane_words == 1 {
             let rows = row.chunks_mut(self.row_words).enumerate();
             return rows.for_each(|(plane, row)| {
@@ -229,7 +237,7 @@ impl WordLayout {
     }
 
     /// A word of padded codes in a plane.
-    fn pad_word(&self, code: u8, plane: usize) -> u32 {
+    pub(crate) fn pad_word(&self, code: u8, plane: usize) -> u32 {
         match self.code_bits {
             1 => u32::from(code >> plane & 1) * u32::MAX,
             _ => u32::from_ne_bytes([code; 4]),

@@ -3,7 +3,6 @@
 //! stay in the first cache until the epilogue has used them up.
 
 use crate::Result;
-use crate::aligned::Aligned;
 use crate::blocks::{Block, Cut, Divide, Shares};
 use crate::geometry::Geometry;
 use crate::kernel::{Code, Kernel, Offsets, PANEL, ToFloats};
@@ -11,7 +10,7 @@ use crate::numerator::Summed;
 use crate::output_rows::Positions;
 use crate::panels::Panels;
 use crate::parallel::blocks;
-use crate::scratch::{WordBuffers, product, take};
+use crate::scratch::{WordBuffers, product, take_aligned};
 use crate::tile_sums::{Sums, TileSums};
 use crate::word_layout::WordLayout;
 use ndarray::{ArrayViewMut4, ArrayViewMut5, Axis, s};
@@ -169,8 +168,8 @@ impl WordTiles<'_> {
         let wide = if self.is_wide() { filters } else { 0 };
         let buffers = Buffers {
             rows: shares(&mut buffers.rows, blocks, product(&[gathered, row_words], "windows")?)?,
-            sums: aligned_shares(&mut buffers.sums, blocks, shape.rows * filters)?,
-            counts: aligned_shares(&mut buffers.counts, blocks, shape.rows * counts)?,
+            sums: shares(&mut buffers.sums, blocks, shape.rows * filters)?,
+            counts: shares(&mut buffers.counts, blocks, shape.rows * counts)?,
             wide: shares(&mut buffers.wide, blocks, shape.rows * wide)?,
             outs: shares(outs, blocks, finish.buffer_len(shape.rows, filters))?,
         };
@@ -328,16 +327,7 @@ fn shares<V: Copy + Default>(
     blocks: usize,
     len: usize,
 ) -> Result<Shares<'_, V>> {
-    Ok(Shares::new(take(buffer, product(&[blocks, len], "windows")?, "windows")?, len))
-}
-
-/// The same, the first at the beginning of a line.
-fn aligned_shares<V: Copy + Default>(
-    buffer: &mut Aligned<V>,
-    blocks: usize,
-    len: usize,
-) -> Result<Shares<'_, V>> {
-    Ok(Shares::new(buffer.take(product(&[blocks, len], "windows")?, "windows")?, len))
+    Ok(Shares::new(take_aligned(buffer, product(&[blocks, len], "windows")?, "windows")?, len))
 }
 
 /// Cuts a range into parts of at most so many.

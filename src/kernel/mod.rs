@@ -19,6 +19,7 @@
 mod compare;
 mod dot;
 mod isa;
+mod lanes;
 mod pack;
 mod planes;
 mod popcount;
@@ -29,6 +30,7 @@ mod transpose;
 
 pub(crate) use dot::{LONGEST, Weights, Width};
 pub use isa::{Isa, force_isa};
+pub(crate) use lanes::{LANES, SignWindows};
 pub(crate) use planes::CODES;
 pub(crate) use popcount::{Addends, ToFloats};
 pub(crate) use rows::{Offsets, Rows};

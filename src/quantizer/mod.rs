@@ -125,6 +125,11 @@ impl Levels {
         self.step * i64::from(code) + self.offset
     }
 
+    /// Whether numerators are -1 and +1.
+    pub(crate) fn is_sign(&self) -> bool {
+        self.bits == 1 && [0, 1].map(|code| self.numerator(code)) == [-1, 1]
+    }
+
     /// The largest magnitude of a numerator.
     pub(crate) fn largest_numerator(&self) -> i64 {
         self.numerator(0).abs().max(self.numerator(max_code(self.bits) as u32).abs())

@@ -1,0 +1,168 @@
+//! The same way for depthwise convolutions, whose lanes are filters of different channels.
+
+use super::{Call, Exact, Finishing, Numbers as OutputNumbers, Output};
+use crate::activations::Input;
+use crate::bit_lanes::pack_input;
+use crate::depthwise::{
+    Arithmetic, BitOperands, BitTiles, Bits, Codes, DepthTiles, Layout, Long, MOST_TAPS, Product,
+    Short, Signs, Source, lay_weights,
+};
+use crate::kernel::LANES;
+use crate::numerator::{Numerator, Summed, pad_code};
+use crate::options::InputScaling;
+use crate::quantizer::Threshold;
+use crate::scratch::{Floats, Integers, product, take};
+use crate::{Element, Error, Operand, Result};
+
+impl<T: Element> Call<'_, '_, T> {
+    /// How a depthwise convolution lies in lanes, if it is one, and has outputs. A position has one
+    /// row of sums then, for all groups, and so cannot have XNOR-Net's K, one for each.
+    pub(super) fn depthwise_layout(&self, exact: Exact<'_>) -> Option<Layout> {
+        let geometry = &self.task.geometry;
+        let fits = self.task.input_scaling == InputScaling::None && geometry.positions() > 0;
+        let layout = Layout::new(geometry, exact.activation, exact.weight, self.task.pad);
+        layout.filter(|_| fits)
+    }
+
+    pub(super) fn depthwise(
+        &self,
+        exact: Exact<'_>,
+        layout: &Layout,
+        buffers: &mut Integers,
+        floats: &mut Floats<T>,
+        output: Output<'_, T>,
+    ) -> Result<()> {
+        let geometry = &self.task.geometry;
+        let signs = [exact.activation, exact.weight].map(|levels| levels.is_sign());
+        if let Output::Signs { .. } = output
+            && signs == [true; 2]
+            && geometry.group_filters() == 1
+            && geometry.taps() <= MOST_TAPS
+        {
+            return self.count_bits(exact, layout, buffers, output);
+        }
+        let compute = match layout.arithmetic {
+            Arithmetic::Signs => Self::sum_lanes::<Signs, LANES>,
+            Arithmetic::Short => Self::sum_lanes::<Short, 32>,
+            Arithmetic::Long => Self::sum_lanes::<Long, 32>,
+        };
+        compute(self, exact, layout, buffers, floats, output)
+    }
+
+    fn sum_lanes<P: Product, const N: usize>(
+        &self,
+        exact: Exact<'_>,
+        layout: &Layout,
+        buffers: &mut Integers,
+        floats: &mut Floats<T>,
+        output: Output<'_, T>,
+    ) -> Result<()> {
+        let (kernel, geometry) = (self.kernel, &self.task.geometry);
+        let Exact { activation, weight, panels, .. } = exact;
+        let (lanes, tiles) = P::buffers(&mut buffers.depth);
+        let threshold = self.task.activation.threshold();
+        let magnitudes = self.magnitudes(threshold.is_some(), &mut floats.sample_magnitudes)?;
+        let bias = output.check_addends()?;
+        let epilogue = self.epilogue(bias, magnitudes, &mut floats.side)?;
+        let number = |code| P::activation(activation.numerator(code));
+        let pad = P::activation(layout.pad);
+        let (bits, codes);
+        let input: &dyn Source<P::Lane> = match (threshold, &self.x) {
+            (None, Input::Numbers(x)) => {
+                let coder = |image| self.task.coder(magnitudes, image);
+                let numbers = std::array::from_fn(|code| number(code as u32));
+                codes = Codes { kernel, geometry, grid: layout.grid, x, coder, pad, numbers };
+                &codes
+            }
+            (threshold, _) => {
+                let threshold = threshold.unwrap_or(Threshold::sign());
+                let words = self.pack_bits(threshold, &mut buffers.words)?;
+                let numbers = [number(0), number(1)];
+                bits = Bits::new(geometry, layout.grid, words, pad, numbers);
+                &bits
+            }
+        };
+        let weights = lay_weights::<P, N>(kernel, panels, weight, geometry, &mut lanes.weights)?;
+        layout.grid.offsets(geometry, &mut tiles.offsets);
+        let (row_len, form) = (geometry.row_len(), self.task.form);
+        let numerator = Numerator::of_numerators(activation, exact.weight, row_len, form);
+        let padding = &mut buffers.padding;
+        padding.same((0..geometry.filters).map(|_| numerator.addend(0)));
+        padding.subtract(output.thresholds());
+        padding.set_precision(numerator.precision(activation, exact.weight, row_len));
+        let finishing = Finishing { kernel, geometry, numerator, padding, code_sums: &[] };
+        let offsets = &tiles.offsets[..];
+        let depth_tiles = DepthTiles::<P, N> { kernel, geometry, layout, input, weights, offsets };
+        let (buffers, sums) = ((&mut lanes.input, &mut lanes.sums), &mut tiles.sums);
+        match output {
+            Output::Numbers(OutputNumbers { residual, out, .. }) => {
+                let finish = finishing.numbers(epilogue, residual);
+                depth_tiles.run(&finish, buffers, sums, &mut floats.outs, out)
+            }
+            Output::Signs { thresholds, out } => {
+                let finish = finishing.signs(thresholds);
+                depth_tiles.run(&finish, buffers, sums, &mut Vec::new(), out)
+            }
+        }
+    }
+
+    /// From signs to signs.
+    fn count_bits(
+        &self,
+        exact: Exact<'_>,
+        layout: &Layout,
+        buffers: &mut Integers,
+        output: Output<'_, T>,
+    ) -> Result<()> {
+        let (kernel, geometry) = (self.kernel, &self.task.geometry);
+        let Exact { activation, weight, panels, .. } = exact;
+        let words = self.pack_bits(Threshold::sign(), &mut buffers.words)?;
+        let numerator = Numerator::new(
+            Summed::DifferingBits,
+            activation,
+            weight,
+            geometry.row_len(),
+            self.task.form,
+        );
+        let Integers { padding, taps, depth, .. } = buffers;
+        self.fill_padding(exact, numerator, &output, padding, taps)?;
+        let Output::Signs { thresholds, out } = output else { return Ok(()) };
+        let (pad, _) = pad_code(activation, self.task.pad);
+        let operands = BitOperands {
+            grid: layout.grid.with_pixel(geometry.filters.div_ceil(32)),
+            words,
+            pad: u32::from(pad) * u32::MAX,
+            panels,
+            padding,
+            factor: numerator.product,
+            flips: thresholds.flips(),
+        };
+        let tiles =
+            BitTiles::new(kernel, geometry, operands, &mut depth.bits, &mut depth.tiles.offsets)?;
+        // The words of signs lie without gaps.
+        let out = out.permuted_axes([0, 2, 3, 4, 1]).into_slice();
+        tiles.run(out.unwrap_or_default());
+        Ok(())
+    }
+
+    /// The bits of the input, `[image][pixel][word]`.
+    fn pack_bits<'w>(
+        &'w self,
+        threshold: Threshold<T>,
+        words: &'w mut Vec<u32>,
+    ) -> Result<&'w [u32]> {
+        let x = match &self.x {
+            Input::Signs(signs) => return Ok(signs.words()),
+            Input::Numbers(x) => x,
+        };
+        let geometry = &self.task.geometry;
+        let pixel_words = geometry.channels.div_ceil(32);
+        let sizes = [geometry.batch, geometry.pixels(), pixel_words];
+        let len = product(&sizes, "packed activations")?;
+        let words = take(words, len, "packed activations")?;
+        match pack_input(self.kernel, 1, x, threshold, words) {
+            true => Err(Error::NaN { operand: Operand::Input }),
+            false => Ok(words),
+        }
+    }
+}
