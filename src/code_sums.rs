@@ -172,7 +172,7 @@ mod tests {
                         let w = [groups, 4, kernel[0], kernel[1], kernel[2]];
                         // Some kernels are too large.
                         let geometry = Geometry::new(window, x, w);
-                        geometry.iter().for_each(|geometry| check(geometry));
+                        geometry.iter().for_each(check);
                     }
                 }
             }

@@ -110,7 +110,8 @@ pub(crate) fn take_aligned<'a, T: Copy + Default>(
     len: usize,
     what: &'static str,
 ) -> Result<&'a mut [T]> {
-    let buffer = take(buffer, len.saturating_add(LINE / size_of::<T>()), what)?;
+    let spare = if len == 0 { 0 } else { LINE / size_of::<T>() };
+    let buffer = take(buffer, len.saturating_add(spare), what)?;
     let start = line_start(buffer, len);
     Ok(&mut buffer[start..][..len])
 }

@@ -3,7 +3,9 @@
 
 use crate::number::{Random, bits as bits_of};
 use ndarray::{Array4, s};
-use ndarray_qnn::{ActivationQuantizer, BitTensor, PadValue, QConvolution, WeightQuantizer};
+use ndarray_qnn::{
+    ActivationQuantizer, Affine, BitTensor, PadValue, QConvolution, WeightQuantizer,
+};
 
 fn bits(y: Array4<f32>) -> (Vec<usize>, Vec<u64>) {
     bits_of(&y.into_dyn())
@@ -29,6 +31,7 @@ fn check(activation: ActivationQuantizer, weight: WeightQuantizer, pad: PadValue
             let of_signs = grouped.forward_packed(&signs, &packed, None).expect("a result");
             assert_eq!(bits(of_signs), bits(y.clone()));
         }
+        check_signs(&grouped, &x, &w, &y);
         for c in 0..channels {
             let filters = c * copies..(c + 1) * copies;
             let x = x.slice(s![.., c..c + 1, .., ..]);
@@ -37,6 +40,25 @@ fn check(activation: ActivationQuantizer, weight: WeightQuantizer, pad: PadValue
             let together = y.slice(s![.., filters, .., ..]).to_owned();
             assert_eq!(bits(alone), bits(together), "channel {c} of {channels}");
         }
+    }
+}
+
+/// Signs in bits, of numbers and of bits, are those of the outputs.
+fn check_signs(conv: &QConvolution<2>, x: &Array4<f32>, w: &Array4<f32>, y: &Array4<f32>) {
+    let filters = y.dim().1;
+    let scale: Vec<f32> = (0..filters).map(|f| [1.0, -1.0, 0.5][f % 3]).collect();
+    let shift: Vec<f32> = (0..filters).map(|f| (f % 13) as f32 - 6.0).collect();
+    let expected = Array4::from_shape_fn(y.dim(), |at| y[at] * scale[at.1] + shift[at.1]);
+    let sign = ActivationQuantizer::sign();
+    let expected = BitTensor::pack(&sign, expected.view()).expect("signs");
+    let packed = conv.pack(w.view()).expect("packed weights");
+    let affine = Affine::new(scale, shift).expect("finite numbers");
+    let thresholds = conv.fold(&packed, None, Some(&affine), &sign).expect("thresholds");
+    let found = conv.forward_signs(x.view(), &packed, &thresholds).expect("signs");
+    assert_eq!(found, expected, "{filters} filters");
+    if let Ok(signs) = BitTensor::pack(conv.activation(), x.view()) {
+        let found = conv.forward_signs(&signs, &packed, &thresholds).expect("signs");
+        assert_eq!(found, expected, "{filters} filters, of bits");
     }
 }
 
