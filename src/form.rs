@@ -4,7 +4,7 @@
 //! of bytes a kernel makes several of these ([`Speed`]), and as long as `m n` are no more, planes
 //! are as fast.
 
-use crate::kernel::Isa;
+use crate::kernel::{Isa, starts_two_byte_products};
 
 /// How the codes of an operand lie in words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +36,9 @@ impl Speed {
             // As many products of bits a cycle as with AVX2, about 100, for 64 of bytes.
             Isa::AvxVnni => (1, 40),
             // Measured 3.2 on an Emerald Rapids: 390 products of bits a cycle for 115 of bytes.
-            Isa::Avx512 => (3, 150),
+            Isa::Avx512 if starts_two_byte_products() => (3, 150),
+            // Half as many of bytes, less what it takes to pack several planes and to add up sums.
+            Isa::Avx512 => (4, 150),
             // An instruction makes 43 products of bits, or 8 of bytes, and these must be unpacked.
             Isa::Neon => (4, 40),
             // 43 for 16 of bytes, or 11 with what it takes to unpack them.

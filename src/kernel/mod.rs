@@ -29,6 +29,7 @@ mod testing;
 mod transpose;
 
 pub(crate) use dot::{LONGEST, Weights, Width};
+pub(crate) use isa::starts_two_byte_products;
 pub use isa::{Isa, force_isa};
 pub(crate) use lanes::{LANES, SignWindows};
 pub(crate) use planes::CODES;
