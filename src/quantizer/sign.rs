@@ -25,6 +25,7 @@ impl<T: Element> Threshold<T> {
     }
 
     /// The number at which the code turns.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     pub(crate) fn number(self) -> T {
         match self {
             Threshold::AtLeast(t) | Threshold::Above(t) => t,
@@ -40,6 +41,7 @@ impl<T: Element> Threshold<T> {
     }
 
     /// Whether that number itself still has the code 0.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     pub(crate) fn is_open(self) -> bool {
         matches!(self, Threshold::Above(_))
     }

@@ -5,7 +5,9 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 
-use super::{Isa, Kernel};
+#[cfg(target_arch = "x86_64")]
+use super::Isa;
+use super::Kernel;
 
 /// Filters whose bits share a word.
 const BITS: usize = u32::BITS as usize;

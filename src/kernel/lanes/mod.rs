@@ -5,7 +5,9 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 
-use super::{Code, Isa, Kernel};
+#[cfg(target_arch = "x86_64")]
+use super::Isa;
+use super::{Code, Kernel};
 
 /// Lanes that are computed together: some more than there are may be read and written.
 pub(crate) const LANES: usize = 128;

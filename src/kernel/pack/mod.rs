@@ -10,7 +10,9 @@ mod avx2;
 mod avx512;
 mod portable;
 
-use super::{Isa, Kernel};
+#[cfg(target_arch = "x86_64")]
+use super::Isa;
+use super::Kernel;
 use crate::Element;
 use crate::quantizer::Threshold;
 use ndarray::ArrayView2;

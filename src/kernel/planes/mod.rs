@@ -6,7 +6,9 @@ mod avx2;
 mod avx512;
 mod portable;
 
-use super::{Isa, Kernel};
+#[cfg(target_arch = "x86_64")]
+use super::Isa;
+use super::Kernel;
 
 /// Codes of which a bit each fills a word.
 pub(crate) const CODES: usize = 32;

@@ -30,6 +30,7 @@ use std::ops::Range;
 /// Makes an output of the bits that differ between a row and filter `f`:
 /// `(product * differing + addends[kind of the row][f]) * factors[f] + bias[f]`.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 pub(crate) struct ToFloats<'a> {
     /// Without factors and bias, nothing must need rounding.
     pub(crate) product: f32,
@@ -119,7 +120,7 @@ impl Kernel {
         rows: Rows<'_>,
         panels: &[u32],
         finish: ToFloats<'_>,
-        mut out: ArrayViewMut2<'_, T>,
+        #[cfg_attr(not(target_arch = "x86_64"), allow(unused_mut))] mut out: ArrayViewMut2<'_, T>,
     ) {
         let (filters, words) = (finish.addends.filters, rows.offsets().len());
         assert!(finish.addends.fit(rows.count()));
