@@ -14,8 +14,7 @@ pub enum Isa {
     Avx2,
     /// x86-64 with AVX2 and AVX-VNNI, as Alder Lake and its followers have.
     AvxVnni,
-    /// x86-64 with AVX-512: F, BW, DQ, VL, VPOPCNTDQ and VNNI, and with GFNI, as Ice Lake and Zen 4
-    /// have.
+    /// x86-64 with AVX-512: F, BW, DQ, VL, VPOPCNTDQ and VNNI, as Ice Lake and Zen 4 have.
     Avx512,
     /// AArch64 with Advanced SIMD.
     Neon,
@@ -44,7 +43,6 @@ impl Isa {
                     && is_x86_feature_detected!("avx512vl")
                     && is_x86_feature_detected!("avx512vpopcntdq")
                     && is_x86_feature_detected!("avx512vnni")
-                    && is_x86_feature_detected!("gfni")
             }
             #[cfg(target_arch = "aarch64")]
             Isa::Neon => std::arch::is_aarch64_feature_detected!("neon"),

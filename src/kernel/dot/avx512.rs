@@ -15,7 +15,7 @@ const AHEAD: usize = 32 * PANEL;
 ///
 /// # Safety
 /// The lengths must be what the caller there checks.
-#[target_feature(enable = "avx512f,avx512vnni,gfni")]
+#[target_feature(enable = "avx512f,avx512vnni")]
 pub(super) unsafe fn sum_products(
     rows: Rows<'_>,
     weights: Weights<'_>,
@@ -108,7 +108,7 @@ const FOUR_PANELS: &[Block] = {
 /// There are `M` rows from the first on; the panels are `P`, for rows of their length, and `sums`
 /// has `(M - 1) * stride + P * PANEL` elements.
 #[allow(clippy::pointers_in_nomem_asm_block)] // it only passes through a register
-#[target_feature(enable = "avx512f,avx512vnni,gfni")]
+#[target_feature(enable = "avx512f,avx512vnni")]
 unsafe fn block<const M: usize, const P: usize, const SPAN: usize>(
     rows: Rows<'_>,
     first: usize,
@@ -165,18 +165,12 @@ unsafe fn block<const M: usize, const P: usize, const SPAN: usize>(
 
 /// The weights of the `w`th of the words that share a word of the panel.
 #[inline]
-#[target_feature(enable = "avx512f,gfni")]
+#[target_feature(enable = "avx512f")]
 fn unpack<const SPAN: usize>(packed: __m512i, w: usize) -> __m512i {
-    let bits = 8 / SPAN;
-    match w {
-        0 if SPAN == 1 => packed,
-        0 => _mm512_and_si512(packed, _mm512_set1_epi8((1 << bits) - 1)),
-        _ => {
-            // The product of a matrix of bits with each byte, in one instruction: bit `i` of a
-            // result is bit `w * bits + i`, which row `7 - i` picks.
-            let row = |i: usize| 1u64 << (w * bits + i) << (8 * (7 - i));
-            let matrix = (0..bits).fold(0, |matrix, i| matrix | row(i));
-            _mm512_gf2p8affine_epi64_epi8::<0>(packed, _mm512_set1_epi64(matrix as i64))
-        }
+    if SPAN == 1 {
+        return packed;
     }
+    let bits = 8 / SPAN;
+    let shifted = _mm512_srl_epi32(packed, _mm_cvtsi32_si128((w * bits) as i32));
+    _mm512_and_si512(shifted, _mm512_set1_epi8((1 << bits) - 1))
 }
