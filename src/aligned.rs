@@ -17,8 +17,8 @@ pub(crate) struct Aligned<V> {
 impl<V: Copy + Default> Aligned<V> {
     /// Becomes as many zeros.
     pub(crate) fn zeros(&mut self, len: usize, what: &'static str) -> Result<()> {
-        *self = Aligned { buffer: std::mem::take(&mut self.buffer), ..Self::default() };
         self.buffer.clear();
+        (self.start, self.len) = (0, 0); // until there is memory
         take(&mut self.buffer, len.saturating_add(LINE / size_of::<V>()), what)?;
         (self.start, self.len) = (line_start(&self.buffer, len), len);
         Ok(())
