@@ -16,11 +16,12 @@ use crate::word_layout::WordLayout;
 use ndarray::{ArrayViewMut4, ArrayViewMut5, Axis, s};
 use std::ops::Range;
 
-/// Sums of a tile: they stay in the first cache. Filters come first, so that outputs that lie side
-/// by side are written together.
-const TILE_SUMS: usize = 4096;
-const MAX_PANELS: usize = 16;
 const MAX_ROWS: usize = 64;
+const MAX_PANELS: usize = 16;
+/// Where there are sums, which stay in the first cache, as do the panels that a kernel takes at a
+/// time while it multiplies all rows with them. Filters come first, so that outputs that lie side by
+/// side are written together.
+const SUMMED_PANELS: usize = 4;
 
 /// A tile of gathered rows has at most so many words, if that leaves it `MIN_ROWS`.
 const TILE_WORDS: usize = 1 << 15;
@@ -186,11 +187,9 @@ impl WordTiles<'_> {
     }
 
     fn tile_shape(&self, at_once: bool) -> TileShape {
-        let panels = self.geometry.group_filters().div_ceil(PANEL).clamp(2, MAX_PANELS);
-        let mut rows = match at_once {
-            true => MAX_ROWS, // there are no sums
-            false => (TILE_SUMS / (panels * PANEL)).min(MAX_ROWS),
-        };
+        let most = if at_once { MAX_PANELS } else { SUMMED_PANELS };
+        let panels = self.geometry.group_filters().div_ceil(PANEL).clamp(2, most);
+        let mut rows = MAX_ROWS;
         if !self.layout.direct {
             rows = rows.min(TILE_WORDS / self.layout.gathered_words().max(1)).max(MIN_ROWS);
         }

@@ -24,11 +24,11 @@ pub(super) unsafe fn sum_products(
 ) {
     let blocks: &[Block] = match (weights.width, rows.count()) {
         (Width::Bits8, 1) => const { &single_row::<1>() },
-        (Width::Bits8, _) => BYTES,
+        (Width::Bits8, _) => const { &blocks::<1>() },
         (Width::Bits4, 1) => const { &single_row::<2>() },
         (Width::Bits2, 1) => FOUR_PANELS,
-        (Width::Bits4, _) => const { &narrow_blocks::<2>() },
-        (Width::Bits2, _) => const { &narrow_blocks::<4>() },
+        (Width::Bits4, _) => const { &blocks::<2>() },
+        (Width::Bits2, _) => const { &blocks::<4>() },
     };
     // SAFETY: the CPU has AVX-512, and the lengths are checked.
     unsafe { run_over(blocks, rows, weights, sums, stride) }
@@ -41,34 +41,10 @@ macro_rules! block {
     };
 }
 
-/// Each broadcast word serves all panels, each loaded vector of weights all rows: four panels take
-/// the fewest loads. Ten sums hide the latency of the dot product.
-const BYTES: &[Block] = {
-    const ONE: usize = 1;
-    &[
-        block!(6 x 4 x ONE),
-        block!(5 x 4 x ONE),
-        block!(4 x 4 x ONE),
-        block!(3 x 4 x ONE),
-        block!(2 x 4 x ONE),
-        block!(1 x 4 x ONE),
-        block!(8 x 2 x ONE),
-        block!(7 x 2 x ONE),
-        block!(6 x 2 x ONE),
-        block!(5 x 2 x ONE),
-        block!(4 x 2 x ONE),
-        block!(2 x 2 x ONE),
-        block!(1 x 2 x ONE),
-        block!(12 x 1 x ONE),
-        block!(8 x 1 x ONE),
-        block!(4 x 1 x ONE),
-        block!(2 x 1 x ONE),
-        block!(1 x 1 x ONE),
-    ]
-};
-
-/// Unpacking pays off the better the more rows there are.
-const fn narrow_blocks<const SPAN: usize>() -> [Block; 18] {
+/// Two panels of a thousand codes stay in the first cache while all rows are multiplied with them,
+/// and come in for the first rows at less than the second cache can bring: four panels, which take
+/// fewer loads, do neither. Narrow weights need many rows to pay for unpacking them.
+const fn blocks<const SPAN: usize>() -> [Block; 18] {
     [
         block!(12 x 2 x SPAN),
         block!(11 x 2 x SPAN),
