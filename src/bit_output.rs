@@ -1,13 +1,14 @@
 //! Integer sums to the signs of what floats would have become of them (see `fold`).
 
 use crate::geometry::Geometry;
-use crate::kernel::{Code, Kernel};
+use crate::kernel::{Code, Kernel, Rows, ToSigns};
 use crate::numerator::{Carrier, Numerator, Precision, SumIn};
 use crate::output_rows::Positions;
 use crate::padding::Padding;
 use crate::tile_sums::Sums;
-use crate::word_tiles::Finish;
-use ndarray::{ArrayViewMut1, ArrayViewMut4};
+use crate::word_tiles::{Finish, Tile};
+use ndarray::{ArrayViewMut1, ArrayViewMut2, ArrayViewMut4};
+use std::ops::Range;
 
 /// Compares numerators with the threshold of their filter, and packs the bits: an output element
 /// is a word of 32 filters.
@@ -27,8 +28,32 @@ impl Finish for BitOutput<'_> {
     type Out = u32;
     const FILTERS: usize = 32;
 
-    fn buffer_len(&self, _: usize, _: usize) -> usize {
-        0
+    fn buffer_len(&self, rows: usize, filters: usize) -> usize {
+        rows * filters.div_ceil(32)
+    }
+
+    fn finishes_differing(&self) -> bool {
+        self.code_sums.is_empty() && self.padding.precision() == Precision::Float
+    }
+
+    #[inline(always)]
+    fn finish_differing(
+        &self,
+        tile: &Tile<'_>,
+        row: usize,
+        rows: Rows<'_>,
+        filters: Range<usize>,
+        panels: &[u32],
+        out: ArrayViewMut2<'_, u32>,
+    ) {
+        let position = tile.position + row;
+        let positions = position..position + rows.count();
+        let finish = ToSigns {
+            product: f32::of_twice(self.numerator.product),
+            flips: &self.flips[filters.start / 32..filters.end.div_ceil(32)],
+            addends: self.padding.float_addends(self.geometry, positions, filters),
+        };
+        self.kernel.differing_to_signs(rows, panels, finish, out);
     }
 
     fn finish(

@@ -3,13 +3,14 @@
 use crate::Element;
 use crate::epilogue::{Epilogue, LastSteps};
 use crate::geometry::Geometry;
-use crate::kernel::{Code, Kernel, ToFloats, same_type};
+use crate::kernel::{Code, Kernel, Rows, ToFloats, same_type};
 use crate::numerator::{Carrier, Numerator, Precision, SumIn};
 use crate::output_rows::OutputRows;
 use crate::padding::Padding;
 use crate::tile_sums::Sums;
 use crate::word_tiles::{Finish, Tile};
-use ndarray::{ArrayView5, ArrayViewMut4, s};
+use ndarray::{ArrayView5, ArrayViewMut2, ArrayViewMut4, s};
+use std::any::TypeId;
 use std::marker::PhantomData;
 use std::ops::Range;
 
@@ -34,19 +35,34 @@ impl<T: Element> Finish for FloatOutput<'_, T> {
         rows * filters
     }
 
-    fn to_floats(&self, tile: &Tile<'_>, filters: Range<usize>) -> Option<ToFloats<'_>> {
-        let Epilogue { factors, k_map, bias, .. } = self.epilogue;
-        let positions = tile.position..tile.position + tile.rows;
-        let addends = self.padding.float_addends(self.geometry, positions, filters.clone())?;
+    fn finishes_differing(&self) -> bool {
         let plain = self.numerator.denominator == 1 && self.code_sums.is_empty();
-        let fits = plain && k_map.is_empty() && self.residual.is_none();
-        let to_floats = ToFloats {
+        plain
+            && self.padding.precision() == Precision::Float
+            && TypeId::of::<T>() == TypeId::of::<f32>()
+            && self.epilogue.k_map.is_empty()
+            && self.residual.is_none()
+    }
+
+    #[inline(always)]
+    fn finish_differing(
+        &self,
+        tile: &Tile<'_>,
+        row: usize,
+        rows: Rows<'_>,
+        filters: Range<usize>,
+        panels: &[u32],
+        out: ArrayViewMut2<'_, T>,
+    ) {
+        let position = tile.position + row;
+        let positions = position..position + rows.count();
+        let finish = ToFloats {
             product: f32::of_twice(self.numerator.product),
-            addends,
-            factors: same_type(factors)?.get(filters.clone()).unwrap_or_default(),
-            bias: same_type(bias)?.get(filters).unwrap_or_default(),
+            addends: self.padding.float_addends(self.geometry, positions, filters.clone()),
+            factors: of_filters(self.epilogue.factors, &filters),
+            bias: of_filters(self.epilogue.bias, &filters),
         };
-        fits.then_some(to_floats)
+        self.kernel.differing_to_floats(rows, panels, finish, out);
     }
 
     fn finish(
@@ -60,6 +76,12 @@ impl<T: Element> Finish for FloatOutput<'_, T> {
         let out = out.view_mut();
         self.kernel.vectorize(FinishTile { output: self, tile, buffer, out, start });
     }
+}
+
+/// Those of some filters, or nothing if there are none.
+fn of_filters<'n, T: Element>(numbers: &'n [T], filters: &Range<usize>) -> &'n [f32] {
+    let numbers = same_type(numbers).unwrap_or_default();
+    numbers.get(filters.clone()).unwrap_or_default()
 }
 
 struct FinishTile<'a, 'b, T> {

@@ -253,7 +253,7 @@ impl<'a, T: Element> Call<'a, '_, T> {
             }
             Output::Signs { thresholds, out } => {
                 let finish = finishing.signs(thresholds);
-                tiles.run(&finish, &mut buffers.tiles, &mut Vec::new(), out)
+                tiles.run(&finish, &mut buffers.tiles, &mut buffers.signs, out)
             }
         }
     }

@@ -1,8 +1,7 @@
 //! Where outputs are written: those of consecutive positions, however they lie.
 
-use crate::Element;
 use crate::kernel::Kernel;
-use ndarray::{ArrayView1, ArrayViewMut1, ArrayViewMut2, ArrayViewMut4, Axis, s};
+use ndarray::{ArrayView1, ArrayViewMut1, ArrayViewMut2, ArrayViewMut4, Axis, ShapeBuilder, s};
 use std::ops::Range;
 
 /// Consecutive positions of (filters, depth, height, width).
@@ -48,7 +47,7 @@ pub(crate) struct OutputRows<'a, T> {
     filters: usize,
 }
 
-impl<'a, T: Element> OutputRows<'a, T> {
+impl<'a, T: Copy> OutputRows<'a, T> {
     /// Those of `count` positions of `out` (filters, depth, height, width) from `start` on.
     #[inline(always)]
     pub(crate) fn new(
@@ -72,6 +71,20 @@ impl<'a, T: Element> OutputRows<'a, T> {
             _ => None,
         };
         row.unwrap_or(&mut self.buffer[i * self.filters..][..self.filters])
+    }
+
+    /// Where to write the outputs of some positions: (filter, position), those of a position side by
+    /// side.
+    #[inline(always)]
+    pub(crate) fn lines(&mut self, positions: Range<usize>) -> ArrayViewMut2<'_, T> {
+        match &mut self.out {
+            Positions::Merged(out) if self.direct => out.slice_mut(s![.., positions]),
+            _ => {
+                let shape = (self.filters, positions.len()).strides((1, self.filters));
+                let buffer = &mut self.buffer[positions.start * self.filters..];
+                ArrayViewMut2::from_shape(shape, buffer).expect("as long as the positions")
+            }
+        }
     }
 
     /// Moves what was written to where it belongs.

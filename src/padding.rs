@@ -146,19 +146,20 @@ impl Padding {
         &C::addends(self)[self.kind(position) * geometry.filters..]
     }
 
-    /// The same for some positions and filters, where it is computed in `f32`.
+    /// The same for some positions and filters, where numerators are computed in `f32`.
+    #[inline(always)]
     pub(crate) fn float_addends(
         &self,
         geometry: &Geometry,
         positions: Range<usize>,
         filters: Range<usize>,
-    ) -> Option<Addends<'_>> {
-        (self.precision == Precision::Float).then(|| Addends {
+    ) -> Addends<'_> {
+        Addends {
             addends: &self.float[filters.start..],
             filters: filters.len(),
             stride: geometry.filters,
             kinds: self.kinds.get(positions).unwrap_or_default(),
-        })
+        }
     }
 
     pub(crate) fn wide(&self) -> &[i64] {

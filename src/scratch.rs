@@ -27,6 +27,8 @@ pub(crate) struct Integers {
     /// Where the words of a window lie.
     pub(crate) offsets: Vec<u32>,
     pub(crate) tiles: WordBuffers,
+    /// Signs of a tile.
+    pub(crate) signs: Vec<u32>,
     pub(crate) depth: DepthBuffers,
     /// Weights, where they are packed closer than they are used.
     pub(crate) panels: Panels,

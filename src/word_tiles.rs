@@ -5,23 +5,16 @@
 use crate::Result;
 use crate::blocks::{Block, Cut, Divide, Shares};
 use crate::geometry::Geometry;
-use crate::kernel::{Code, Kernel, Offsets, PANEL, ToFloats};
+use crate::kernel::{Code, Kernel, Offsets, PANEL, Rows};
 use crate::numerator::Summed;
-use crate::output_rows::Positions;
+use crate::output_rows::OutputRows;
 use crate::panels::Panels;
 use crate::parallel::blocks;
 use crate::scratch::{WordBuffers, product, take_aligned};
 use crate::tile_sums::{Sums, TileSums};
 use crate::word_layout::WordLayout;
-use ndarray::{ArrayViewMut4, ArrayViewMut5, Axis, s};
+use ndarray::{ArrayViewMut2, ArrayViewMut4, ArrayViewMut5, Axis, s};
 use std::ops::Range;
-
-const MAX_ROWS: usize = 64;
-const MAX_PANELS: usize = 16;
-/// Where there are sums, which stay in the first cache, as do the panels that a kernel takes at a
-/// time while it multiplies all rows with them. Filters come first, so that outputs that lie side by
-/// side are written together.
-const SUMMED_PANELS: usize = 4;
 
 /// A tile of gathered rows has at most so many words, if that leaves it `MIN_ROWS`.
 const TILE_WORDS: usize = 1 << 15;
@@ -52,18 +45,27 @@ pub(crate) struct WordTiles<'a> {
 /// What becomes of the sums.
 pub(crate) trait Finish: Sync {
     /// An element of the output.
-    type Out: Send + 'static;
+    type Out: Copy + Send + 'static;
     /// Filters that an element of the output holds.
     const FILTERS: usize;
 
     /// Elements of a buffer for a tile of so many rows and filters.
     fn buffer_len(&self, rows: usize, filters: usize) -> usize;
 
-    /// How the outputs of a tile with some filters are made of differing bits, if that is all there
-    /// is to it.
-    fn to_floats(&self, _tile: &Tile<'_>, _filters: Range<usize>) -> Option<ToFloats<'_>> {
-        None
-    }
+    /// Whether outputs can be made of differing bits at once.
+    fn finishes_differing(&self) -> bool;
+
+    /// Makes the outputs of some filters, which are all of some whole panels but for those that
+    /// the last one lacks, with rows that are the windows of a tile from `row` on.
+    fn finish_differing(
+        &self,
+        tile: &Tile<'_>,
+        row: usize,
+        rows: Rows<'_>,
+        filters: Range<usize>,
+        panels: &[u32],
+        out: ArrayViewMut2<'_, Self::Out>,
+    );
 
     /// Writes the outputs of a tile. `out` is (filters, depth, height, width) of an image, and the
     /// tile begins at its position `start`.
@@ -162,7 +164,8 @@ impl WordTiles<'_> {
         let words = row_words.saturating_mul(self.panels.planes());
         let work = out.len().saturating_mul(F::FILTERS).saturating_mul(words);
         let blocks = blocks(work, WORDS_PER_BLOCK);
-        let shape = self.tile_shape(self.finishes_at_once(finish, &out));
+        let side_by_side = out.strides()[1] == 1 || out.len_of(Axis(1)) == 1;
+        let shape = self.tile_shape(self.finishes_at_once(finish), side_by_side);
         let filters = shape.panels * PANEL;
         let gathered = if self.layout.direct { 0 } else { shape.rows };
         let counts = if self.layout.planes * self.panels.planes() > 1 { filters } else { 0 };
@@ -186,16 +189,22 @@ impl WordTiles<'_> {
         Ok(())
     }
 
-    fn tile_shape(&self, at_once: bool) -> TileShape {
-        let most = if at_once { MAX_PANELS } else { SUMMED_PANELS };
-        let panels = self.geometry.group_filters().div_ceil(PANEL).clamp(2, most);
-        let mut rows = MAX_ROWS;
+    fn tile_shape(&self, at_once: bool, side_by_side: bool) -> TileShape {
+        let (mut rows, panels) = match (side_by_side, at_once) {
+            (true, true) => (64, 16),
+            (true, false) => (64, 4),
+            (false, _) => (128, 2),
+        };
+        let panels = self.geometry.group_filters().div_ceil(PANEL).clamp(2, panels);
         if !self.layout.direct {
             rows = rows.min(TILE_WORDS / self.layout.gathered_words().max(1)).max(MIN_ROWS);
         }
         let panel_words = (self.panels.planes() * self.panels.panel_words()).max(1) * PANEL;
-        let cached = (CACHED_WORDS / panel_words).max(1).next_multiple_of(panels);
-        TileShape { rows, panels, cached_panels: cached, at_once }
+        let cached_panels = match side_by_side || !self.layout.direct {
+            true => (CACHED_WORDS / panel_words).max(1).next_multiple_of(panels),
+            false => panels, // few planes at a time, for whole images
+        };
+        TileShape { rows, panels, cached_panels, at_once }
     }
 
     /// Computes a block on this thread.
@@ -231,17 +240,14 @@ impl WordTiles<'_> {
                     let end = (filters.end - first_filter).div_ceil(F::FILTERS);
                     let mut out = out.slice_mut(s![first..end, .., .., ..]);
                     let start = tile.position - first_position;
-                    if shape.at_once
-                        && let Some(to_floats) = finish.to_floats(tile, filters.clone())
-                        && self.finish_tile::<F>(
-                            tile,
-                            panels.clone(),
-                            to_floats,
-                            out.view_mut(),
-                            start,
-                        )
-                    {
-                        return;
+                    if shape.at_once {
+                        let mut out = OutputRows::new(out, start, tile.rows, outs);
+                        let panels = self.panels.plane(0, panels);
+                        self.for_each_line(*tile, 0, self.offsets, |row, rows| {
+                            let out = out.lines(row..row + rows.count());
+                            finish.finish_differing(tile, row, rows, filters.clone(), panels, out);
+                        });
+                        return out.finish(self.kernel);
                     }
                     let sums = self.sum(tile, panels, filters, &mut sums);
                     finish.finish(&sums, outs, &mut out, start);
@@ -265,40 +271,13 @@ impl WordTiles<'_> {
     }
 
     /// Whether outputs are made of differing bits at once, without writing sums.
-    fn finishes_at_once<F: Finish>(&self, finish: &F, out: &ArrayViewMut5<'_, F::Out>) -> bool {
+    fn finishes_at_once<F: Finish>(&self, finish: &F) -> bool {
         let signs = self.summed == Summed::DifferingBits
             && self.layout.planes * self.panels.planes() == 1
             && self.offsets.len() > 0;
-        let side_by_side = out.strides()[1] == 1 || out.len_of(Axis(1)) == 1;
         // The filters of a group may begin within a panel.
         let whole_panels = self.geometry.groups() == 1;
-        let can = self.kernel.finishes_at_once() && signs && side_by_side && whole_panels;
-        can && finish.to_floats(&Tile::default(), 0..0).is_some()
-    }
-
-    /// Makes the outputs of a tile with some panels at once, if its positions follow each other in
-    /// `out`, which they begin at `start`.
-    #[inline(always)]
-    fn finish_tile<F: Finish>(
-        &self,
-        tile: &Tile<'_>,
-        panels: Range<usize>,
-        to_floats: ToFloats<'_>,
-        out: ArrayViewMut4<'_, F::Out>,
-        start: usize,
-    ) -> bool {
-        let Positions::Merged(mut out) = Positions::new(out, start..start + tile.rows) else {
-            return false;
-        };
-        let panels = self.panels.plane(0, panels);
-        self.for_each_line(*tile, 0, self.offsets, |row, rows| {
-            let lines = row..row + rows.count();
-            let addends = to_floats.addends.of_rows(lines.clone());
-            let out = out.slice_mut(s![.., lines]);
-            let to_floats = ToFloats { addends, ..to_floats };
-            self.kernel.finish_differing(rows, panels, to_floats, out);
-        });
-        true
+        self.kernel.finishes_at_once() && signs && whole_panels && finish.finishes_differing()
     }
 
     /// A group's part of an image.

@@ -33,7 +33,7 @@ pub(crate) use isa::starts_two_byte_products;
 pub use isa::{Isa, force_isa};
 pub(crate) use lanes::{LANES, SignWindows};
 pub(crate) use planes::CODES;
-pub(crate) use popcount::{Addends, ToFloats};
+pub(crate) use popcount::{Addends, ToFloats, ToSigns};
 pub(crate) use rows::{Offsets, Rows};
 
 use std::any::TypeId;

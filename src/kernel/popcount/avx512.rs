@@ -1,6 +1,6 @@
 //! With ternary logic and a popcount of words: five instructions for two words of 16 filters.
 
-use super::{Addends, PANEL, Rows, ToFloats};
+use super::{Addends, PANEL, Rows, ToFloats, ToSigns};
 use std::arch::x86_64::*;
 
 /// Rows, and panels, that are computed at a time. Each broadcast word serves `PANELS` panels, each
@@ -60,15 +60,15 @@ impl Emit for Sums {
     }
 }
 
-/// Makes outputs of them; `SCALED` ones have factors and biases.
+/// Makes floats of them; `SCALED` ones have factors and biases.
 #[derive(Clone, Copy)]
-struct Outputs<'a, const SCALED: bool> {
+struct Floats<'a, const SCALED: bool> {
     finish: ToFloats<'a>,
     out: *mut f32,
     stride: isize,
 }
 
-impl<const SCALED: bool> Emit for Outputs<'_, SCALED> {
+impl<const SCALED: bool> Emit for Floats<'_, SCALED> {
     /// The addends, and where the first output is written.
     type Row = (*const f32, *mut f32);
     /// The filters that there are, and the factor and bias of each.
@@ -76,24 +76,19 @@ impl<const SCALED: bool> Emit for Outputs<'_, SCALED> {
 
     #[inline]
     unsafe fn row(self, row: usize) -> Self::Row {
-        let Addends { addends, stride, kinds, .. } = self.finish.addends;
-        let kind = kinds.get(row).map_or(0, |&kind| kind as usize);
-        // SAFETY: there are addends of this kind, and there is room for the outputs of each row.
-        unsafe {
-            (addends.as_ptr().add(kind * stride), self.out.offset(row as isize * self.stride))
-        }
+        // SAFETY: there is room for the outputs of each row.
+        (self.finish.addends.of_row(row), unsafe { self.out.offset(row as isize * self.stride) })
     }
 
     #[inline]
     #[target_feature(enable = "avx512f")]
     unsafe fn panel(self, panel: usize) -> Self::Panel {
         let ToFloats { addends, factors, bias, .. } = self.finish;
-        let first = panel * PANEL;
-        let mask = u16::MAX >> PANEL.saturating_sub(addends.filters - first);
+        let mask = addends.present(panel);
         let of = |numbers: &[f32], default: f32| match numbers.is_empty() {
             true => _mm512_set1_ps(default),
             // SAFETY: the mask has no more lanes than there are numbers left.
-            false => unsafe { _mm512_maskz_loadu_ps(mask, numbers.as_ptr().add(first)) },
+            false => unsafe { _mm512_maskz_loadu_ps(mask, numbers.as_ptr().add(panel * PANEL)) },
         };
         // These leave every number as it is, a zero of either sign too.
         (mask, [of(factors, 1.0), of(bias, -0.0)])
@@ -103,18 +98,95 @@ impl<const SCALED: bool> Emit for Outputs<'_, SCALED> {
     #[target_feature(enable = "avx512f")]
     unsafe fn emit(self, row: Self::Row, panel: usize, common: Self::Panel, sums: __m512i) {
         let ((addends, out), (mask, [factors, bias])) = (row, common);
-        let product = _mm512_set1_ps(self.finish.product);
         // SAFETY: the mask has no more lanes than there are filters, of which each has an addend
         // and room for an output.
         unsafe {
-            let addends = _mm512_maskz_loadu_ps(mask, addends.add(panel * PANEL));
-            let mut y = _mm512_fmadd_ps(product, _mm512_cvtepi32_ps(sums), addends);
+            let mut y = numerators(sums, self.finish.product, addends, panel, mask);
             if SCALED {
                 y = _mm512_add_ps(_mm512_mul_ps(y, factors), bias);
             }
             _mm512_mask_storeu_ps(out.add(panel * PANEL), mask, y);
         }
     }
+}
+
+/// Makes signs of them.
+#[derive(Clone, Copy)]
+struct Signs<'a> {
+    finish: ToSigns<'a>,
+    out: *mut u32,
+    stride: isize,
+}
+
+impl Emit for Signs<'_> {
+    /// The addends, and where the first word is written.
+    type Row = (*const f32, *mut u32);
+    /// The filters that there are, and those whose sign is turned over.
+    type Panel = [__mmask16; 2];
+
+    #[inline]
+    unsafe fn row(self, row: usize) -> Self::Row {
+        // SAFETY: there is room for the words of each row.
+        (self.finish.addends.of_row(row), unsafe { self.out.offset(row as isize * self.stride) })
+    }
+
+    #[inline]
+    unsafe fn panel(self, panel: usize) -> Self::Panel {
+        let mask = self.finish.addends.present(panel);
+        // SAFETY: there is a word of flips for every two panels.
+        let flips = unsafe { *self.finish.flips.get_unchecked(panel / 2) };
+        [mask, (flips >> (panel % 2 * PANEL)) as u16 & mask]
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn emit(self, row: Self::Row, panel: usize, common: Self::Panel, sums: __m512i) {
+        let ((addends, out), [mask, flips]) = (row, common);
+        // SAFETY: the mask has no more lanes than there are filters, of which each has an addend,
+        // and every two panels have room for a word.
+        unsafe {
+            let y = numerators(sums, self.finish.product, addends, panel, mask);
+            let zero = _mm512_setzero_ps();
+            let bits = _mm512_mask_cmp_ps_mask::<_CMP_GE_OQ>(mask, y, zero) ^ flips;
+            match panel % 2 {
+                0 => *out.add(panel / 2) = bits.into(), // its other half may have no filters
+                _ => *out.cast::<u16>().add(panel) = bits,
+            }
+        }
+    }
+}
+
+impl Addends<'_> {
+    /// Those of a row's first filter.
+    #[inline]
+    fn of_row(&self, row: usize) -> *const f32 {
+        let kind = self.kinds.get(row).map_or(0, |&kind| kind as usize);
+        self.addends.as_ptr().wrapping_add(kind * self.stride)
+    }
+
+    /// The filters of a panel that there are.
+    #[inline]
+    fn present(&self, panel: usize) -> __mmask16 {
+        u16::MAX >> PANEL.saturating_sub(self.filters - panel * PANEL)
+    }
+}
+
+/// What is made of the sums before they are scaled, or compared.
+///
+/// # Safety
+/// The panel has as many addends as the mask has lanes.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn numerators(
+    sums: __m512i,
+    product: f32,
+    addends: *const f32,
+    panel: usize,
+    mask: __mmask16,
+) -> __m512 {
+    // SAFETY: as promised.
+    let addends = unsafe { _mm512_maskz_loadu_ps(mask, addends.add(panel * PANEL)) };
+    _mm512_fmadd_ps(_mm512_set1_ps(product), _mm512_cvtepi32_ps(sums), addends)
 }
 
 /// See [`Kernel::count_differing`](super::Kernel::count_differing).
@@ -132,14 +204,14 @@ pub(super) unsafe fn count_differing(
     unsafe { all_panels(rows, panels, Sums { sums: sums.as_mut_ptr(), stride }) }
 }
 
-/// See [`Kernel::finish_differing`](super::Kernel::finish_differing).
+/// See [`Kernel::differing_to_floats`](super::Kernel::differing_to_floats).
 ///
 /// # Safety
 /// `out` is where the first output lies, those of a row side by side, with the next row `stride`
 /// further on, of as many rows and filters as there are; the last of these are in the last panel.
 /// `finish` is for these rows and filters.
 #[target_feature(enable = "avx512f,avx512vpopcntdq")]
-pub(super) unsafe fn finish_differing(
+pub(super) unsafe fn differing_to_floats(
     rows: Rows<'_>,
     panels: &[u32],
     finish: ToFloats<'_>,
@@ -149,10 +221,26 @@ pub(super) unsafe fn finish_differing(
     // SAFETY: there is room for the outputs of each row and filter.
     unsafe {
         match finish.factors.is_empty() && finish.bias.is_empty() {
-            true => all_panels(rows, panels, Outputs::<false> { finish, out, stride }),
-            false => all_panels(rows, panels, Outputs::<true> { finish, out, stride }),
+            true => all_panels(rows, panels, Floats::<false> { finish, out, stride }),
+            false => all_panels(rows, panels, Floats::<true> { finish, out, stride }),
         }
     }
+}
+
+/// See [`Kernel::differing_to_signs`](super::Kernel::differing_to_signs).
+///
+/// # Safety
+/// As above, of words with 32 filters each.
+#[target_feature(enable = "avx512f,avx512vpopcntdq")]
+pub(super) unsafe fn differing_to_signs(
+    rows: Rows<'_>,
+    panels: &[u32],
+    finish: ToSigns<'_>,
+    out: *mut u32,
+    stride: isize,
+) {
+    // SAFETY: there is room for the words of each row.
+    unsafe { all_panels(rows, panels, Signs { finish, out, stride }) }
 }
 
 /// # Safety

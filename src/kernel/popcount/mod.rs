@@ -25,7 +25,6 @@ mod portable;
 use super::{Isa, Kernel, PANEL, Rows};
 use ndarray::ArrayViewMut2;
 use std::any::TypeId;
-use std::ops::Range;
 
 /// Makes an output of the bits that differ between a row and filter `f`:
 /// `(product * differing + addends[kind of the row][f]) * factors[f] + bias[f]`.
@@ -41,6 +40,18 @@ pub(crate) struct ToFloats<'a> {
     pub(crate) bias: &'a [f32],
 }
 
+/// Makes signs of the bits that differ between a row and filter `f`: a bit that is set where
+/// `product * differing + addends[kind of the row][f]` is 0 or more, unless it is turned over.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+pub(crate) struct ToSigns<'a> {
+    /// Nothing must need rounding.
+    pub(crate) product: f32,
+    pub(crate) addends: Addends<'a>,
+    /// Bits that are turned over, 32 filters a word.
+    pub(crate) flips: &'a [u32],
+}
+
 /// What is added for each filter, which may differ from row to row.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Addends<'a> {
@@ -53,17 +64,12 @@ pub(crate) struct Addends<'a> {
     pub(crate) kinds: &'a [u32],
 }
 
-impl<'a> Addends<'a> {
+impl Addends<'_> {
     /// Whether there are addends of every kind, and a kind of every row.
     fn fit(&self, rows: usize) -> bool {
         let last = self.kinds.iter().max().map_or(0, |&kind| kind as usize);
         let end = last.checked_mul(self.stride).and_then(|start| start.checked_add(self.filters));
         [0, rows].contains(&self.kinds.len()) && end.is_some_and(|end| end <= self.addends.len())
-    }
-
-    /// The same for some of the rows.
-    pub(crate) fn of_rows(self, rows: Range<usize>) -> Self {
-        Addends { kinds: self.kinds.get(rows).unwrap_or_default(), ..self }
     }
 }
 
@@ -104,39 +110,72 @@ impl Kernel {
         }
     }
 
-    /// Whether bits are counted so fast that [`finish_differing`](Self::finish_differing) pays.
+    /// Whether bits are counted so fast that it pays to finish them in registers.
     pub(crate) fn finishes_at_once(self) -> bool {
         self.0 == Isa::Avx512
     }
 
     /// Makes outputs of the differing bits while they are in registers: `out[[filter, row]]`, those
-    /// of a row side by side. They are `f32`, and the kernel is one that does so.
+    /// of a row side by side. They are `f32`, and the kernel [finishes](Self::finishes_at_once)
+    /// them so.
     ///
     /// # Panics
     /// If that is not so, if there is an output too many or too few, or if the filters are not
     /// those of the panels.
-    pub(crate) fn finish_differing<T: 'static>(
+    pub(crate) fn differing_to_floats<T: 'static>(
         self,
         rows: Rows<'_>,
         panels: &[u32],
         finish: ToFloats<'_>,
         #[cfg_attr(not(target_arch = "x86_64"), allow(unused_mut))] mut out: ArrayViewMut2<'_, T>,
     ) {
-        let (filters, words) = (finish.addends.filters, rows.offsets().len());
-        assert!(finish.addends.fit(rows.count()));
-        assert!(words > 0 && out.dim() == (filters, rows.count()));
+        let filters = self.check_finish(rows, panels, &finish.addends);
+        assert!(out.dim() == (filters, rows.count()) && side_by_side(&out));
         assert!([finish.factors, finish.bias].iter().all(|of| [0, filters].contains(&of.len())));
-        assert!(filters.div_ceil(PANEL) * PANEL * words == panels.len());
-        assert!(filters <= 1 || out.strides()[0] == 1, "outputs lie apart");
-        assert!(TypeId::of::<T>() == TypeId::of::<f32>() && self.finishes_at_once());
+        assert!(TypeId::of::<T>() == TypeId::of::<f32>());
         #[cfg(target_arch = "x86_64")]
         {
             let (to, stride) = (out.as_mut_ptr().cast(), out.strides()[1]);
             // SAFETY: the CPU has AVX-512, as `self` proves; outputs are `f32`, and the sizes have
             // just been checked.
-            unsafe { avx512::finish_differing(rows, panels, finish, to, stride) }
+            unsafe { avx512::differing_to_floats(rows, panels, finish, to, stride) }
         }
     }
+
+    /// The same to signs: `out[[word, row]]`, of 32 filters a word, and 0 where there are none.
+    ///
+    /// # Panics
+    /// As there.
+    pub(crate) fn differing_to_signs(
+        self,
+        rows: Rows<'_>,
+        panels: &[u32],
+        finish: ToSigns<'_>,
+        #[cfg_attr(not(target_arch = "x86_64"), allow(unused_mut))] mut out: ArrayViewMut2<'_, u32>,
+    ) {
+        let words = self.check_finish(rows, panels, &finish.addends).div_ceil(32);
+        assert!(out.dim() == (words, rows.count()) && side_by_side(&out));
+        assert!(finish.flips.len() == words);
+        #[cfg(target_arch = "x86_64")]
+        {
+            let (to, stride) = (out.as_mut_ptr(), out.strides()[1]);
+            // SAFETY: the CPU has AVX-512, as `self` proves; the sizes have just been checked.
+            unsafe { avx512::differing_to_signs(rows, panels, finish, to, stride) }
+        }
+    }
+
+    /// Checks what is the same for both, and returns the number of filters.
+    fn check_finish(self, rows: Rows<'_>, panels: &[u32], addends: &Addends<'_>) -> usize {
+        let words = rows.offsets().len();
+        assert!(self.finishes_at_once() && words > 0 && addends.fit(rows.count()));
+        assert!(addends.filters.div_ceil(PANEL) * PANEL * words == panels.len());
+        addends.filters
+    }
+}
+
+/// Whether the outputs of a row lie so.
+fn side_by_side<T>(out: &ArrayViewMut2<'_, T>) -> bool {
+    out.nrows() <= 1 || out.strides()[0] == 1
 }
 
 #[cfg(test)]

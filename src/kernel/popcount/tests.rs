@@ -78,33 +78,107 @@ fn differing_bits_are_counted() {
 }
 
 /// Outputs of all filters but some of the last panel.
-fn check_outputs(random: &mut Random, case: &Case, left_out: usize) {
-    let filters = case.panels.len() / case.offsets.len() - left_out;
-    let mut small = |len: usize, divisor: f32| -> Vec<f32> {
-        let words = random.words(len).into_iter();
-        words.map(|word| ((word % 19) as f32 - 9.0) / divisor).collect()
-    };
-    let stride = filters + 2;
-    let (addends, factors, bias) =
-        (small(3 * stride, 1.0), small(filters, 8.0), small(filters, 3.0));
-    let kinds: Vec<u32> = random.words(case.count).into_iter().map(|word| word % 3).collect();
-    let scales = [(&[][..], &[][..]), (&factors, &[]), (&[], &bias), (&factors[..], &bias[..])];
-    for ((factors, bias), kinds) in scales.into_iter().zip([&kinds, &[][..]].into_iter().cycle()) {
-        let of_kinds = Addends { addends: &addends, filters, stride, kinds };
-        let finish = ToFloats { product: -2.0, addends: of_kinds, factors, bias };
-        let expected = Array2::from_shape_fn((case.count, filters), |(row, filter)| {
-            let kind = kinds.get(row).map_or(0, |&kind| kind as usize);
-            let y = -2.0 * case.expected(row, filter) as f32 + addends[kind * stride + filter];
-            let y = factors.get(filter).map_or(y, |factor| y * factor);
-            bias.get(filter).map_or(y, |bias| y + bias)
-        });
+struct Finished<'a> {
+    case: &'a Case,
+    filters: usize,
+    addends: Vec<f32>,
+    stride: usize,
+    factors: Vec<f32>,
+    bias: Vec<f32>,
+    kinds: Vec<u32>,
+    flips: Vec<u32>,
+}
+
+impl<'a> Finished<'a> {
+    fn new(random: &mut Random, case: &'a Case, left_out: usize) -> Self {
+        let filters = case.panels.len() / case.offsets.len() - left_out;
+        let mut small = |len: usize, divisor: f32| -> Vec<f32> {
+            let words = random.words(len).into_iter();
+            words.map(|word| ((word % 19) as f32 - 9.0) / divisor).collect()
+        };
+        let stride = filters + 2;
+        let addends = small(3 * stride, 1.0);
+        let (factors, bias) = (small(filters, 8.0), small(filters, 3.0));
+        let kinds = random.words(case.count).into_iter().map(|word| word % 3).collect();
+        let flips = random.words(filters.div_ceil(32));
+        Finished { case, filters, addends, stride, factors, bias, kinds, flips }
+    }
+
+    /// With kinds of rows, and with one.
+    fn addends(&self) -> [Addends<'_>; 2] {
+        let Finished { filters, stride, .. } = *self;
+        [&self.kinds[..], &[]].map(|kinds| Addends {
+            addends: &self.addends,
+            filters,
+            stride,
+            kinds,
+        })
+    }
+
+    fn numerator(&self, product: f32, addends: Addends<'_>, row: usize, filter: usize) -> f32 {
+        let kind = addends.kinds.get(row).map_or(0, |&kind| kind as usize);
+        let differing = self.case.expected(row, filter) as f32;
+        product * differing + self.addends[kind * self.stride + filter]
+    }
+
+    fn check_floats(&self) {
+        let (factors, bias) = (&self.factors[..], &self.bias[..]);
+        for (factors, bias) in [(&[][..], &[][..]), (factors, &[]), (&[], bias), (factors, bias)] {
+            for addends in self.addends() {
+                let finish = ToFloats { product: -2.0, addends, factors, bias };
+                let shape = (self.case.count, self.filters);
+                let expected = Array2::from_shape_fn(shape, |(row, filter)| {
+                    let y = self.numerator(-2.0, addends, row, filter);
+                    let y = factors.get(filter).map_or(y, |factor| y * factor);
+                    bias.get(filter).map_or(y, |bias| y + bias)
+                });
+                self.check(0.5, &expected, f32::to_bits, |kernel, out| {
+                    kernel.differing_to_floats(self.case.rows(), &self.case.panels, finish, out);
+                });
+            }
+        }
+    }
+
+    fn check_signs(&self) {
+        for product in [-2.0, 1.0] {
+            for addends in self.addends() {
+                let finish = ToSigns { product, addends, flips: &self.flips };
+                let mut expected = Array2::zeros((self.case.count, self.flips.len()));
+                for ((row, word), bits) in expected.indexed_iter_mut() {
+                    for filter in (32 * word..self.filters).take(32) {
+                        let bit = self.numerator(product, addends, row, filter) >= 0.0;
+                        let flip = self.flips[word] >> (filter % 32) & 1;
+                        *bits |= (u32::from(bit) ^ flip) << (filter % 32);
+                    }
+                }
+                self.check(
+                    7,
+                    &expected,
+                    |bits| bits,
+                    |kernel, out| {
+                        kernel.differing_to_signs(self.case.rows(), &self.case.panels, finish, out);
+                    },
+                );
+            }
+        }
+    }
+
+    /// Checks what `run` writes, and that what lies around it stays `before`.
+    fn check<O: Copy + PartialEq>(
+        &self,
+        before: O,
+        expected: &Array2<O>,
+        bits: impl Fn(O) -> u32,
+        run: impl Fn(Kernel, ArrayViewMut2<'_, O>),
+    ) {
+        let (rows, len) = expected.dim();
         for kernel in available().filter(|kernel| kernel.finishes_at_once()) {
-            let mut whole = Array2::from_elem((case.count, filters + 1), 0.5);
-            let out = whole.slice_mut(s![..;-1, ..filters]).reversed_axes();
-            kernel.finish_differing(case.rows(), &case.panels, finish, out);
-            let found = whole.slice(s![..;-1, ..filters]);
-            assert_eq!(found.mapv(f32::to_bits), expected.mapv(f32::to_bits), "{kernel:?}");
-            assert!(whole.column(filters).iter().all(|&y| y == 0.5), "{kernel:?}");
+            let mut whole = Array2::from_elem((2 * rows, len + 1), before);
+            run(kernel, whole.slice_mut(s![..;-2, ..len]).reversed_axes());
+            let found = whole.slice(s![..;-2, ..len]);
+            assert_eq!(found.mapv(&bits), expected.mapv(&bits), "{kernel:?}");
+            let mut around = whole.column(len).into_iter().chain(whole.slice(s![..;2, ..]));
+            assert!(around.all(|&y| y == before), "{kernel:?}");
         }
     }
 }
@@ -116,7 +190,9 @@ fn outputs_are_made_of_differing_bits() {
         for (count, panels) in [(1, 1), (2, 3), (3, 2), (4, 1), (5, 2), (9, 3)] {
             for left_out in [0, 1, 8, 15] {
                 let case = Case::new(&mut random, len, count, panels, len % 4);
-                check_outputs(&mut random, &case, left_out);
+                let finished = Finished::new(&mut random, &case, left_out);
+                finished.check_floats();
+                finished.check_signs();
             }
         }
     }

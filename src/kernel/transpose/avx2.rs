@@ -1,42 +1,55 @@
-//! Eight vectors of eight: pairs, then quarters, then halves change places.
+//! Eight rows at a time: quarters of two in a vector, of which pairs, then singles change places.
 
-use super::SIDE;
+use super::{Rows, STRIP};
 use std::arch::x86_64::*;
 
-/// See [`super::transpose_square`].
+pub(super) const ROWS_8: Rows = Rows { rows: 8, transpose };
+
+/// See [`Rows`].
 ///
 /// # Safety
 /// As there.
-#[inline]
 #[target_feature(enable = "avx2")]
-pub(super) unsafe fn transpose_square(
+unsafe fn transpose(
+    columns: usize,
     from: *const f32,
     from_stride: usize,
     to: *mut f32,
     to_stride: isize,
 ) {
-    // Halves of rows `i` and `i + 4` in one vector, so that only pairs and quarters are left.
-    let halves = |column: usize| -> [__m256; 4] {
-        std::array::from_fn(|i| {
-            // SAFETY: half a row of the square.
-            let [low, high] =
-                [i, i + 4].map(|i| unsafe { _mm_loadu_ps(from.add(i * from_stride + column)) });
-            _mm256_set_m128(high, low)
-        })
-    };
-    for column in [0, SIDE / 2] {
-        let [a, b, c, d] = halves(column);
-        let (ab_low, ab_high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
-        let (cd_low, cd_high) = (_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
-        let columns = [
-            _mm256_shuffle_ps::<0b01_00_01_00>(ab_low, cd_low),
-            _mm256_shuffle_ps::<0b11_10_11_10>(ab_low, cd_low),
-            _mm256_shuffle_ps::<0b01_00_01_00>(ab_high, cd_high),
-            _mm256_shuffle_ps::<0b11_10_11_10>(ab_high, cd_high),
-        ];
-        for (i, values) in columns.into_iter().enumerate() {
-            // SAFETY: a column of the square.
-            unsafe { _mm256_storeu_ps(to.offset((column + i) as isize * to_stride), values) };
+    for column in (0..columns).step_by(STRIP) {
+        // SAFETY: so many columns lie within both.
+        unsafe {
+            let to = to.offset(column as isize * to_stride);
+            transpose_strip(from.add(column), from_stride, to, to_stride);
         }
+    }
+}
+
+/// Transposes a strip.
+///
+/// # Safety
+/// It lies within both matrices.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn transpose_strip(from: *const f32, from_stride: usize, to: *mut f32, to_stride: isize) {
+    // Rows `i` and `i + 4` in one vector, so that only pairs and singles are left.
+    let rows = |i: usize| {
+        // SAFETY: four numbers of a row.
+        let [low, high] = [i, i + 4].map(|i| unsafe { _mm_loadu_ps(from.add(i * from_stride)) });
+        _mm256_set_m128(high, low)
+    };
+    let [a, b, c, d] = [rows(0), rows(1), rows(2), rows(3)];
+    let (ab_low, ab_high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+    let (cd_low, cd_high) = (_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+    let columns = [
+        _mm256_shuffle_ps::<0b01_00_01_00>(ab_low, cd_low),
+        _mm256_shuffle_ps::<0b11_10_11_10>(ab_low, cd_low),
+        _mm256_shuffle_ps::<0b01_00_01_00>(ab_high, cd_high),
+        _mm256_shuffle_ps::<0b11_10_11_10>(ab_high, cd_high),
+    ];
+    for (i, values) in columns.into_iter().enumerate() {
+        // SAFETY: a column of the strip.
+        unsafe { _mm256_storeu_ps(to.offset(i as isize * to_stride), values) };
     }
 }
