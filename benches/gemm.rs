@@ -148,7 +148,8 @@ fn packing(c: &mut Criterion) {
 /// What the core does at most.
 fn rooflines(isa: &str) {
     let mut table = Table::new(Unit::Mac, &[], None);
-    let mut loops = vec![roofline::popcount(isa), roofline::byte_dot(isa)];
+    let mut loops = vec![roofline::popcount(isa)];
+    loops.extend(roofline::byte_dots(isa));
     loops.extend(roofline::byte_dot_avx_vnni());
     table.case(isa, loops);
     println!("\n{table}");

@@ -155,7 +155,7 @@ fn product_table(isa: &str) {
     for size in SIZES {
         let product = Product::new(size);
         let mut contestants = product.contestants();
-        contestants.push(roofline::byte_dot(isa));
+        contestants.extend(roofline::byte_dots(isa));
         table.case(&name(size), contestants);
     }
     println!("\n{table}");
@@ -204,7 +204,7 @@ fn convolutions(isa: &str) {
         contestants.push(Contestant::new("float", macs, move || {
             float.forward(x.as_slice().expect("standard layout"), &mut y);
         }));
-        contestants.push(roofline::byte_dot(isa));
+        contestants.extend(roofline::byte_dots(isa));
         table.case(&format!("{} batch {batch}", shape.name()), contestants);
     }
     println!("\n{table}");

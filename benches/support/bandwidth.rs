@@ -18,12 +18,12 @@ pub(crate) fn read(isa: &str, bytes: usize) -> Contestant<'static> {
     let bytes = (8 * buffer.len()) as f64;
     match isa {
         #[cfg(target_arch = "x86_64")]
-        "avx512" if is_x86_feature_detected!("avx512f") => {
+        "avx512" | "amx" if is_x86_feature_detected!("avx512f") => {
             // SAFETY: the CPU has it.
             Contestant::new(READ, bytes, move || unsafe { xor_avx512(&buffer) })
         }
         #[cfg(target_arch = "x86_64")]
-        "avx512" | "avxvnni" | "avx2" if is_x86_feature_detected!("avx2") => {
+        "avx512" | "amx" | "avxvnni" | "avx2" if is_x86_feature_detected!("avx2") => {
             // SAFETY: the CPU has it.
             Contestant::new(READ, bytes, move || unsafe { xor_avx2(&buffer) })
         }

@@ -39,7 +39,9 @@ const FACTORS: [u8; 2] = [3, 2];
 pub(crate) fn popcount(isa: &str) -> Contestant<'static> {
     let Loop { bytes, sum } = match isa {
         #[cfg(target_arch = "x86_64")]
-        "avx512" | "avxvnni" | "avx2" => x86_64::popcount(isa).unwrap_or(portable::POPCOUNT),
+        "amx" | "avx512" | "avxvnni" | "avx2" => {
+            x86_64::popcount(isa).unwrap_or(portable::POPCOUNT)
+        }
         #[cfg(target_arch = "aarch64")]
         "neon" | "dotprod" => neon::POPCOUNT,
         _ => portable::POPCOUNT,
@@ -54,12 +56,22 @@ pub(crate) fn byte_dot(isa: &str) -> Contestant<'static> {
         #[cfg(target_arch = "x86_64")]
         "avxvnni" => x86_64::byte_dot_avx_vnni().unwrap_or(portable::BYTE_DOT),
         #[cfg(target_arch = "x86_64")]
-        "avx512" | "avx2" => x86_64::byte_dot(isa).unwrap_or(portable::BYTE_DOT),
+        "amx" | "avx512" | "avx2" => x86_64::byte_dot(isa).unwrap_or(portable::BYTE_DOT),
         #[cfg(target_arch = "aarch64")]
         "neon" | "dotprod" => neon::BYTE_DOT,
         _ => portable::BYTE_DOT,
     };
     byte_loop(BYTE_DOT, found)
+}
+
+/// The same on tiles and on vectors, if the instruction set has tiles, else on vectors alone.
+pub(crate) fn byte_dots(isa: &str) -> Vec<Contestant<'static>> {
+    let mut loops = vec![byte_dot(isa)];
+    if isa == "amx" {
+        let vectors = byte_dot("avx512");
+        loops.push(Contestant { name: "int8 roofline, AVX-512", ..vectors });
+    }
+    loops
 }
 
 /// The same with AVX-VNNI, which some CPUs with AVX2 have.

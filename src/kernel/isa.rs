@@ -1,7 +1,7 @@
 //! Which instruction set the kernels use.
 
 #[cfg(target_arch = "x86_64")]
-use std::sync::LazyLock;
+use super::cpu;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 /// An instruction set that there are kernels for. All give the same bits.
@@ -16,6 +16,11 @@ pub enum Isa {
     AvxVnni,
     /// x86-64 with AVX-512: F, BW, DQ, VL, VPOPCNTDQ and VNNI, as Ice Lake and Zen 4 have.
     Avx512,
+    /// x86-64 Linux with AMX, tiles and their products of bytes, and all of [`Isa::Avx512`], as
+    /// Sapphire Rapids has. The kernel must permit tiles, which it is asked for once, when this is
+    /// first looked for. From then on it refuses alternate signal stacks, in the whole process,
+    /// that tiles do not fit (see `AT_MINSIGSTKSZ`; those of Rust's threads are large enough).
+    Amx,
     /// AArch64 with Advanced SIMD.
     Neon,
     /// AArch64 with Advanced SIMD and its dot products.
@@ -25,7 +30,7 @@ pub enum Isa {
 impl Isa {
     /// All there are, the slowest first.
     pub const ALL: &'static [Isa] =
-        &[Isa::Portable, Isa::Avx2, Isa::AvxVnni, Isa::Avx512, Isa::Neon, Isa::Dotprod];
+        &[Isa::Portable, Isa::Avx2, Isa::AvxVnni, Isa::Avx512, Isa::Amx, Isa::Neon, Isa::Dotprod];
 
     /// Whether this CPU has it.
     pub fn is_available(self) -> bool {
@@ -44,6 +49,8 @@ impl Isa {
                     && is_x86_feature_detected!("avx512vpopcntdq")
                     && is_x86_feature_detected!("avx512vnni")
             }
+            #[cfg(target_arch = "x86_64")]
+            Isa::Amx => Isa::Avx512.is_available() && cpu::has_tiles(),
             #[cfg(target_arch = "aarch64")]
             Isa::Neon => std::arch::is_aarch64_feature_detected!("neon"),
             #[cfg(target_arch = "aarch64")]
@@ -69,31 +76,11 @@ impl Isa {
             Isa::Avx2 => "avx2",
             Isa::AvxVnni => "avxvnni",
             Isa::Avx512 => "avx512",
+            Isa::Amx => "amx",
             Isa::Neon => "neon",
             Isa::Dotprod => "dotprod",
         }
     }
-}
-
-/// Whether a CPU with AVX-512 starts two dot products of bytes a cycle, as Intel's servers do; Zen 4
-/// starts one.
-#[cfg(target_arch = "x86_64")]
-pub(crate) fn starts_two_byte_products() -> bool {
-    // Where the CPU is virtual, asking is slow.
-    static IS_INTEL: LazyLock<bool> = LazyLock::new(|| {
-        #[allow(unused_unsafe)] // it is not `unsafe` in every version of Rust
-        // SAFETY: every x86-64 CPU tells its vendor.
-        let found = unsafe { std::arch::x86_64::__cpuid(0) };
-        let vendor = [found.ebx, found.edx, found.ecx].map(u32::to_le_bytes);
-        vendor.as_flattened() == b"GenuineIntel"
-    });
-    *IS_INTEL
-}
-
-/// No other CPU has AVX-512.
-#[cfg(not(target_arch = "x86_64"))]
-pub(crate) fn starts_two_byte_products() -> bool {
-    false
 }
 
 /// Nothing chosen yet; any other value is 1 + an index into [`Isa::ALL`].

@@ -17,6 +17,7 @@
 #![allow(unsafe_code)]
 
 mod compare;
+mod cpu;
 mod dot;
 mod isa;
 mod lanes;
@@ -28,8 +29,8 @@ mod rows;
 mod testing;
 mod transpose;
 
+pub(crate) use cpu::starts_two_byte_products;
 pub(crate) use dot::{LONGEST, Weights, Width};
-pub(crate) use isa::starts_two_byte_products;
 pub use isa::{Isa, force_isa};
 pub(crate) use lanes::{LANES, SignWindows};
 pub(crate) use planes::CODES;
@@ -66,14 +67,22 @@ impl Kernel {
         self.0
     }
 
+    /// The instruction set of its vectors: what has more than these uses them for all but that.
+    fn vectors(self) -> Isa {
+        match self.0 {
+            Isa::Amx => Isa::Avx512,
+            isa => isa,
+        }
+    }
+
     /// Whether code that it [`vectorize`](Self::vectorize)s multiplies and adds in one instruction.
     pub(crate) fn has_fused_multiply_add(self) -> bool {
-        self.0 == Isa::Avx512
+        self.vectors() == Isa::Avx512
     }
 
     /// Runs code that is compiled anew for each instruction set, so that its loops use it.
     pub(crate) fn vectorize<C: Code>(self, code: C) -> C::Output {
-        match self.0 {
+        match self.vectors() {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the CPU has these, as `self` proves.
             Isa::Avx512 => unsafe { with_avx512(code) },

@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 use super::{BITS, BYTE_ROUNDS, FACTORS, FUSED_VECTORS, Loop, ROUNDS, VECTORS};
+use ndarray_qnn::Isa;
 use std::arch::{asm, x86_64::*};
 use std::mem::transmute;
 
@@ -19,7 +20,7 @@ macro_rules! forget {
 
 /// The loop of AVX-512 or AVX2, if the CPU has it.
 pub(super) fn popcount(isa: &str) -> Option<Loop> {
-    let avx512 = isa == "avx512"
+    let avx512 = ["amx", "avx512"].contains(&isa)
         && is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512vpopcntdq");
     if avx512 {
@@ -31,8 +32,12 @@ pub(super) fn popcount(isa: &str) -> Option<Loop> {
     avx2.then_some(Loop { bytes: 32 * VECTORS, sum: || unsafe { popcount_avx2() } })
 }
 
-/// The loop of AVX-512 or AVX2, if the CPU has it.
+/// The loop of AMX, AVX-512 or AVX2, if the CPU has it.
 pub(super) fn byte_dot(isa: &str) -> Option<Loop> {
+    if isa == "amx" && Isa::Amx.is_available() {
+        // SAFETY: the CPU has tiles, and they are permitted.
+        return Some(Loop { bytes: TILES * 16 * 16 * 64, sum: || unsafe { byte_dot_amx() } });
+    }
     let avx512 = isa == "avx512"
         && is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512vnni");
@@ -78,6 +83,53 @@ fn byte_dot_avx512() -> u64 {
         }
     }
     sums.iter().map(|&sum| _mm512_reduce_add_epi32(sum) as u64).sum()
+}
+
+/// Tiles with sums of their own: as many as two factors of each kind make.
+const TILES: usize = 4;
+
+/// A byte of each factor fills two tiles of it.
+///
+/// # Safety
+/// The CPU must have AMX, and its use be permitted.
+unsafe fn byte_dot_amx() -> u64 {
+    #[repr(align(64))]
+    struct Shapes([u8; 64]);
+    let mut shapes = Shapes([0; 64]);
+    shapes.0[0] = 1;
+    for tile in 0..8 {
+        shapes.0[16 + 2 * tile] = 64;
+        shapes.0[48 + tile] = 16;
+    }
+    let factors = FACTORS.map(|factor| [factor; 16 * 64]);
+    let mut sums = [[0_i32; 16 * 16]; TILES];
+    // SAFETY: the CPU has tiles; what they are loaded from and stored to has their size.
+    unsafe {
+        asm!(
+            "ldtilecfg [{shapes}]",
+            "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3",
+            "tileloadd tmm4, [{a} + {line}]", "tileloadd tmm5, [{a} + {line}]",
+            "tileloadd tmm6, [{b} + {line}]", "tileloadd tmm7, [{b} + {line}]",
+            "2:",
+            "tdpbusd tmm0, tmm4, tmm6", "tdpbusd tmm1, tmm4, tmm7",
+            "tdpbusd tmm2, tmm5, tmm6", "tdpbusd tmm3, tmm5, tmm7",
+            "dec {rounds}",
+            "jnz 2b",
+            "tilestored [{sums} + {line}], tmm0", "tilestored [{sums} + {line} + 1024], tmm1",
+            "tilestored [{sums} + {line} + 2048], tmm2", "tilestored [{sums} + {line} + 3072], tmm3",
+            "tilerelease",
+            shapes = in(reg) &shapes,
+            a = in(reg) &factors[0],
+            b = in(reg) &factors[1],
+            sums = in(reg) &mut sums,
+            line = in(reg) 64_usize,
+            rounds = inout(reg) ROUNDS => _,
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+            options(nostack)
+        );
+    }
+    sums.as_flattened().iter().map(|&sum| sum as u64).sum()
 }
 
 /// With the counts of four bits from a table, twice, and counters of bytes.

@@ -23,7 +23,7 @@ impl Kernel {
         addends: &[f32; BITS],
         least: f32,
     ) -> u32 {
-        match self.0 {
+        match self.vectors() {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the CPU has AVX-512, as `self` proves.
             Isa::Avx512 => unsafe { avx512::at_least(sums, product, addends, least) },

@@ -4,6 +4,8 @@
 //! rows at once, so that panels out of the cache come in at the speed of their own width.
 
 #[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
@@ -14,6 +16,8 @@ mod dotprod;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod portable;
+#[cfg(any(target_arch = "x86_64", test))]
+mod tiles;
 mod width;
 
 use super::{Isa, Kernel, PANEL, Rows};
@@ -55,6 +59,10 @@ impl Kernel {
         let end = others.checked_mul(stride).and_then(|start| start.checked_add(filters));
         assert!(stride >= filters && end.is_some_and(|end| end <= sums.len()));
         match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the CPU has AMX, and it is permitted, as `self` proves; the lengths have just
+            // been checked.
+            Isa::Amx => unsafe { amx::sum_products(rows, weights, sums, stride) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the CPU has AVX-512, as `self` proves; the lengths have just been checked.
             Isa::Avx512 => unsafe { avx512::sum_products(rows, weights, sums, stride) },

@@ -1,8 +1,14 @@
 //! Every instruction set against plain sums of products, bit for bit.
 
+use super::tiles::sum_products as sum_on_tiles;
 use super::*;
 use crate::kernel::Offsets;
 use crate::kernel::testing::{Random, available};
+
+mod model;
+mod tiles;
+
+use model::Model;
 
 /// Codes of `0..=most`, and weights.
 #[derive(Clone, Copy, Debug)]
@@ -69,10 +75,20 @@ struct Case {
 impl Case {
     fn new(random: &mut Random, range: Range, len: usize, count: usize, panels: usize) -> Self {
         // Neighbouring words lie together or one apart, in no order.
-        let mut offsets: Vec<u32> = (0..len as u32).map(|w| w + w / 3).collect();
-        offsets.reverse();
+        let offsets = (0..len as u32).rev().map(|w| w + w / 3).collect();
+        Case::with_offsets(random, range, offsets, count, panels)
+    }
+
+    fn with_offsets(
+        random: &mut Random,
+        range: Range,
+        mut offsets: Vec<u32>,
+        count: usize,
+        panels: usize,
+    ) -> Self {
+        let len = offsets.len();
         let (step, shift) = (5, len % 4);
-        let reach = offsets.first().map_or(0, |&last| last as usize + 1);
+        let reach = offsets.iter().max().map_or(0, |&last| last as usize + 1);
         offsets.resize(range.width.padded_words(len), reach.saturating_sub(1) as u32);
         let mut words = random.words(shift + step * count + reach);
         let mut filters: Vec<_> = (0..panels * PANEL).map(|_| random.words(len)).collect();
@@ -132,18 +148,30 @@ impl Case {
         let expected: Vec<i32> = (0..self.count * stride)
             .map(|i| if i % stride < filters { self.expected(i / stride, i % stride) } else { -1 })
             .collect();
-        for kernel in available() {
+        let check = |name: &str, sum: &dyn Fn(&mut [i32])| {
             let mut sums = vec![-1; self.count * stride];
-            kernel.sum_products(self.rows(), weights, &mut sums, stride);
+            sum(&mut sums);
             for (i, (found, expected)) in sums.iter().zip(&expected).enumerate() {
                 let (row, filter, words) = (i / stride, i % stride, self.len);
                 assert_eq!(
                     found, expected,
-                    "{kernel:?}, {:?}, {words} words: row {row}, filter {filter}",
+                    "{name}, {:?}, {words} words: row {row}, filter {filter}",
                     self.range
                 );
             }
+        };
+        let rows = self.rows();
+        for kernel in available() {
+            check(kernel.isa().name(), &|sums| kernel.sum_products(rows, weights, sums, stride));
         }
+        check("model of tiles", &|sums| match width {
+            // SAFETY: the lengths are those of a kernel; the model runs on any CPU.
+            Width::Bits8 => unsafe { sum_on_tiles::<Model, 1>(rows, weights, sums, stride) },
+            // SAFETY: as above.
+            Width::Bits4 => unsafe { sum_on_tiles::<Model, 2>(rows, weights, sums, stride) },
+            // SAFETY: as above.
+            Width::Bits2 => unsafe { sum_on_tiles::<Model, 4>(rows, weights, sums, stride) },
+        });
     }
 }
 

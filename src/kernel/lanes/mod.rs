@@ -55,7 +55,7 @@ impl Kernel {
     /// If there are fewer sums than lanes, up to a multiple of [`LANES`].
     pub(crate) fn sum_signs(self, windows: SignWindows<'_>, sums: &mut [i8]) {
         let sums = &mut sums[..windows.len];
-        match self.0 {
+        match self.vectors() {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the CPU has AVX-512, as `self` proves; there are as many sums as lanes.
             Isa::Avx512 => unsafe { avx512::sum_signs(windows, sums) },

@@ -35,7 +35,7 @@ impl Kernel {
         // Rows that fill their words are one.
         let width = if width.is_multiple_of(32) { rows.len().max(1) } else { width };
         let words = &mut words[..rows.len() / width * width.div_ceil(32)];
-        match self.0 {
+        match self.vectors() {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the CPU has AVX-512, as `self` proves.
             Isa::Avx512 => unsafe { avx512::pack_rows(rows, width, threshold, words) },
@@ -65,7 +65,7 @@ impl Kernel {
         let Some(others) = len.checked_sub(1) else { return false };
         let last = others.checked_mul(step);
         assert!(step > 0 && last.is_some_and(|last| last < words.len()));
-        match (self.0, Planes::of_f32(&planes, threshold)) {
+        match (self.vectors(), Planes::of_f32(&planes, threshold)) {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the CPU has AVX-512, as `self` proves; the lengths have just been checked.
             (Isa::Avx512, Some(planes)) => unsafe { avx512::pack_planes(planes, words, step) },

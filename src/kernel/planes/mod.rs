@@ -21,7 +21,7 @@ impl Kernel {
     #[inline]
     pub(crate) fn write_bits(self, codes: &[[u8; CODES]], bit: usize, words: &mut [u32]) {
         assert!(bit < 8 && words.len() == codes.len());
-        match self.0 {
+        match self.vectors() {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the CPU has AVX-512, as `self` proves.
             Isa::Avx512 => unsafe { avx512::write_bits(codes, bit, words) },

@@ -92,7 +92,7 @@ impl Kernel {
         let Some(others) = rows.count().checked_sub(1) else { return };
         let end = others.checked_mul(stride).and_then(|start| start.checked_add(filters));
         assert!(stride >= filters && end.is_some_and(|end| end <= sums.len()));
-        match self.0 {
+        match self.vectors() {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the CPU has AVX-512, as `self` proves; the lengths have just been checked.
             Isa::Avx512 => unsafe { avx512::count_differing(rows, panels, sums, stride) },
@@ -112,7 +112,7 @@ impl Kernel {
 
     /// Whether bits are counted so fast that it pays to finish them in registers.
     pub(crate) fn finishes_at_once(self) -> bool {
-        self.0 == Isa::Avx512
+        self.vectors() == Isa::Avx512
     }
 
     /// Makes outputs of the differing bits while they are in registers: `out[[filter, row]]`, those

@@ -23,7 +23,7 @@ impl Kernel {
         let (columns, count) = to.dim();
         assert!(to.is_empty() || count == 1 || to.strides()[1] == 1, "numbers lie apart");
         assert_eq!(columns.checked_mul(count), Some(rows.len()));
-        self.vectorize(Transpose { isa: self.0, rows, to });
+        self.vectorize(Transpose { isa: self.vectors(), rows, to });
     }
 }
 
