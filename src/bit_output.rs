@@ -1,10 +1,9 @@
 //! Integer sums to the signs of what floats would have become of them (see `fold`).
 
-use crate::geometry::Geometry;
-use crate::kernel::{Code, Kernel, Rows, ToSigns};
-use crate::numerator::{Carrier, Numerator, Precision, SumIn};
+use crate::finishing::Finishing;
+use crate::kernel::{Code, FilterPlanes, Rows, ToSigns};
+use crate::numerator::{Carrier, Precision, SumIn};
 use crate::output_rows::Positions;
-use crate::padding::Padding;
 use crate::tile_sums::Sums;
 use crate::word_tiles::{Finish, Tile};
 use ndarray::{ArrayViewMut1, ArrayViewMut2, ArrayViewMut4};
@@ -13,13 +12,7 @@ use std::ops::Range;
 /// Compares numerators with the threshold of their filter, and packs the bits: an output element
 /// is a word of 32 filters.
 pub(crate) struct BitOutput<'a> {
-    pub(crate) kernel: Kernel,
-    pub(crate) geometry: &'a Geometry,
-    pub(crate) numerator: Numerator,
-    /// What is added to twice a numerator, less twice the threshold.
-    pub(crate) padding: &'a Padding,
-    /// `Σ c_a` of each row, `[image][position][group]`, or nothing where it is not wanted.
-    pub(crate) code_sums: &'a [i64],
+    pub(crate) finishing: Finishing<'a>,
     /// Bits that are turned over, 32 filters a word.
     pub(crate) flips: &'a [u32],
 }
@@ -33,7 +26,7 @@ impl Finish for BitOutput<'_> {
     }
 
     fn finishes_differing(&self) -> bool {
-        self.code_sums.is_empty() && self.padding.precision() == Precision::Float
+        self.finishing.padding.precision() == Precision::Float
     }
 
     #[inline(always)]
@@ -43,17 +36,15 @@ impl Finish for BitOutput<'_> {
         row: usize,
         rows: Rows<'_>,
         filters: Range<usize>,
-        panels: &[u32],
+        planes: FilterPlanes<'_>,
         out: ArrayViewMut2<'_, u32>,
     ) {
-        let position = tile.position + row;
-        let positions = position..position + rows.count();
         let finish = ToSigns {
-            product: f32::of_twice(self.numerator.product),
+            product: f32::of_twice(self.finishing.numerator.product),
             flips: &self.flips[filters.start / 32..filters.end.div_ceil(32)],
-            addends: self.padding.float_addends(self.geometry, positions, filters),
+            addends: self.finishing.addends(tile, row, rows.count(), filters),
         };
-        self.kernel.differing_to_signs(rows, panels, finish, out);
+        self.finishing.kernel.differing_to_signs(rows, planes, finish, out);
     }
 
     fn finish(
@@ -64,7 +55,12 @@ impl Finish for BitOutput<'_> {
         start: usize,
     ) {
         // Apart from the products, so that it is compiled once for all of them.
-        self.kernel.vectorize(FinishTile { output: self, tile, out: out.view_mut(), start });
+        self.finishing.kernel.vectorize(FinishTile {
+            output: self,
+            tile,
+            out: out.view_mut(),
+            start,
+        });
     }
 }
 
@@ -81,7 +77,7 @@ impl Code for FinishTile<'_, '_> {
     #[inline(always)]
     fn run(self) {
         let Sums { sums, wide, .. } = *self.tile;
-        match (self.output.padding.precision(), wide.is_empty()) {
+        match (self.output.finishing.padding.precision(), wide.is_empty()) {
             (Precision::Float, true) => self.write::<f32, _>(sums),
             (Precision::Narrow, true) => self.write::<i32, _>(sums),
             (Precision::Wide, true) => self.write::<i64, _>(sums),
@@ -111,19 +107,21 @@ impl BitOutput<'_> {
         mut out: ArrayViewMut1<'_, u32>,
     ) {
         let position = tile.position + i;
-        let row = (tile.image * self.geometry.positions() + position) * self.geometry.groups();
-        let code_sum = self.code_sums.get(row + tile.group).copied().unwrap_or_default();
-        let product = C::of_twice(self.numerator.product);
-        let least = C::of_twice(-self.numerator.row * code_sum);
+        let row = self.finishing.row(tile.image, position, tile.group);
+        let code_sum = self.finishing.code_sums.get(row).copied().unwrap_or_default();
+        let product = C::of_twice(self.finishing.numerator.product);
+        let least = C::of_twice(-self.finishing.numerator.row * code_sum);
         let first = tile.filters.start;
-        let addends = &self.padding.addends::<C>(self.geometry, position)[first..][..sums.len()];
+        let addends = &self.finishing.padding.addends::<C>(self.finishing.geometry, position)
+            [first..][..sums.len()];
         // A group may begin within a word.
         let mut at = first % 32;
         let (mut sums, mut addends) = (sums, addends);
         for (word, flips) in out.iter_mut().zip(&self.flips[first / 32..]) {
             let whole = sums.first_chunk().zip(addends.first_chunk());
             if let Some((sums32, addends32)) = whole.filter(|_| at == 0) {
-                *word = S::at_least(self.kernel, sums32, product, addends32, least) ^ flips;
+                *word =
+                    S::at_least(self.finishing.kernel, sums32, product, addends32, least) ^ flips;
                 (sums, addends) = (&sums[32..], &addends[32..]);
                 continue;
             }

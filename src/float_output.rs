@@ -2,11 +2,10 @@
 
 use crate::Element;
 use crate::epilogue::{Epilogue, LastSteps};
-use crate::geometry::Geometry;
-use crate::kernel::{Code, Kernel, Rows, ToFloats, same_type};
+use crate::finishing::Finishing;
+use crate::kernel::{Code, FilterPlanes, Rows, ToFloats, same_type};
 use crate::numerator::{Carrier, Numerator, Precision, SumIn};
 use crate::output_rows::OutputRows;
-use crate::padding::Padding;
 use crate::tile_sums::Sums;
 use crate::word_tiles::{Finish, Tile};
 use ndarray::{ArrayView5, ArrayViewMut2, ArrayViewMut4, s};
@@ -16,12 +15,7 @@ use std::ops::Range;
 
 /// Integer sums to floats.
 pub(crate) struct FloatOutput<'a, T> {
-    pub(crate) kernel: Kernel,
-    pub(crate) geometry: &'a Geometry,
-    pub(crate) numerator: Numerator,
-    pub(crate) padding: &'a Padding,
-    /// `Σ c_a` of each row, `[image][position][group]`, or nothing where it is not wanted.
-    pub(crate) code_sums: &'a [i64],
+    pub(crate) finishing: Finishing<'a>,
     pub(crate) epilogue: Epilogue<'a, T>,
     /// What is added to the outputs at last, of their shape.
     pub(crate) residual: Option<ArrayView5<'a, T>>,
@@ -36,9 +30,7 @@ impl<T: Element> Finish for FloatOutput<'_, T> {
     }
 
     fn finishes_differing(&self) -> bool {
-        let plain = self.numerator.denominator == 1 && self.code_sums.is_empty();
-        plain
-            && self.padding.precision() == Precision::Float
+        self.finishing.padding.precision() == Precision::Float
             && TypeId::of::<T>() == TypeId::of::<f32>()
             && self.epilogue.k_map.is_empty()
             && self.residual.is_none()
@@ -51,18 +43,18 @@ impl<T: Element> Finish for FloatOutput<'_, T> {
         row: usize,
         rows: Rows<'_>,
         filters: Range<usize>,
-        panels: &[u32],
+        planes: FilterPlanes<'_>,
         out: ArrayViewMut2<'_, T>,
     ) {
-        let position = tile.position + row;
-        let positions = position..position + rows.count();
+        let numerator = self.finishing.numerator;
         let finish = ToFloats {
-            product: f32::of_twice(self.numerator.product),
-            addends: self.padding.float_addends(self.geometry, positions, filters.clone()),
+            product: f32::of_twice(numerator.product),
+            addends: self.finishing.addends(tile, row, rows.count(), filters.clone()),
+            denominator: numerator.denominator as f32,
             factors: of_filters(self.epilogue.factors, &filters),
             bias: of_filters(self.epilogue.bias, &filters),
         };
-        self.kernel.differing_to_floats(rows, panels, finish, out);
+        self.finishing.kernel.differing_to_floats(rows, planes, finish, out);
     }
 
     fn finish(
@@ -74,7 +66,7 @@ impl<T: Element> Finish for FloatOutput<'_, T> {
     ) {
         // Apart from the products, so that it is compiled once for all of them.
         let out = out.view_mut();
-        self.kernel.vectorize(FinishTile { output: self, tile, buffer, out, start });
+        self.finishing.kernel.vectorize(FinishTile { output: self, tile, buffer, out, start });
     }
 }
 
@@ -98,7 +90,7 @@ impl<T: Element> Code for FinishTile<'_, '_, T> {
     #[inline(always)]
     fn run(self) {
         let Sums { sums, wide, .. } = *self.tile;
-        match (self.output.padding.precision(), wide.is_empty()) {
+        match (self.output.finishing.padding.precision(), wide.is_empty()) {
             (Precision::Float, true) => self.write::<f32, _>(sums),
             (Precision::Narrow, true) => self.write::<i32, _>(sums),
             (Precision::Wide, true) => self.write::<i64, _>(sums),
@@ -112,16 +104,16 @@ impl<T: Element> FinishTile<'_, '_, T> {
     fn write<C: Carrier, S: SumIn<C>>(self, sums: &[S]) {
         let FinishTile { output, tile, buffer, out, start } = self;
         let mut rows = OutputRows::new(out, start, tile.rows, buffer);
-        let Numerator { product, denominator, .. } = output.numerator;
+        let Numerator { product, denominator, .. } = output.finishing.numerator;
         let product = C::of_twice(product);
         let writer = RowWriter { output, tile, sums, rows: &mut rows };
-        if output.code_sums.is_empty() && denominator == 1 {
+        if output.finishing.code_sums.is_empty() && denominator == 1 {
             writer.run(|sum, addend: C, _| (product * sum.carried() + addend).to_float());
         } else {
             let denominator = T::of_integer(denominator);
             let numerator =
                 |sum: S, addend, row| (product * sum.carried() + (row + addend)).to_float::<T>();
-            if output.kernel.has_fused_multiply_add() {
+            if output.finishing.kernel.has_fused_multiply_add() {
                 let inverse = denominator.recip();
                 writer.run(|sum, addend, row: C| {
                     quotient(numerator(sum, addend, row), denominator, inverse)
@@ -133,7 +125,7 @@ impl<T: Element> FinishTile<'_, '_, T> {
         if let Some(residual) = &output.residual {
             output.add_residual(residual, tile, &mut rows);
         }
-        rows.finish(output.kernel);
+        rows.finish(output.finishing.kernel);
     }
 }
 
@@ -145,7 +137,7 @@ impl<T: Element> FloatOutput<'_, T> {
         tile: &Sums<'_>,
         rows: &mut OutputRows<'_, T>,
     ) {
-        let [_, height, width] = self.geometry.output;
+        let [_, height, width] = self.finishing.geometry.output;
         for i in 0..tile.rows {
             let position = tile.position + i;
             let at = [position / (height * width), position / width % height, position % width];
@@ -195,14 +187,14 @@ where
     #[inline(always)]
     fn run(self, filters: usize, last: impl Fn(T, usize, T) -> T) {
         let RowWriter { output, tile, sums, rows } = self.writer;
-        let first_row = tile.image * output.geometry.positions() + tile.position;
         let k_map = output.epilogue.k_map;
         for i in 0..tile.rows {
-            let row = (first_row + i) * output.geometry.groups() + tile.group;
+            let row = output.finishing.row(tile.image, tile.position + i, tile.group);
             let k = k_map.get(row).copied().unwrap_or_default();
-            let code_sum = output.code_sums.get(row).copied().unwrap_or_default();
-            let row = C::of_twice(output.numerator.row * code_sum);
-            let addends = output.padding.addends::<C>(output.geometry, tile.position + i);
+            let code_sum = output.finishing.code_sums.get(row).copied().unwrap_or_default();
+            let row = C::of_twice(output.finishing.numerator.row * code_sum);
+            let addends =
+                output.finishing.padding.addends::<C>(output.finishing.geometry, tile.position + i);
             let addends = &addends[tile.filters.start..][..filters];
             let sums = &sums[i * tile.stride..][..filters];
             let out = &mut rows.row(i)[..filters];

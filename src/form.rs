@@ -37,8 +37,8 @@ impl Speed {
             Isa::AvxVnni => (1, 40),
             // Measured 3.2 on an Emerald Rapids: 390 products of bits a cycle for 115 of bytes.
             Isa::Avx512 if starts_two_byte_products() => (3, 150),
-            // Half as many of bytes, less what it takes to pack several planes and to add up sums.
-            Isa::Avx512 => (4, 150),
+            // Half as many of bytes, less what it takes to pack several planes.
+            Isa::Avx512 => (5, 150),
             Isa::Amx => (1, 150),
             // An instruction makes 43 products of bits, or 8 of bytes, and these must be unpacked.
             Isa::Neon => (4, 40),

@@ -8,6 +8,7 @@ use crate::bit_tensor::sign_threshold;
 use crate::code_lanes::pack_codes;
 use crate::code_sums::code_sums;
 use crate::epilogue::Epilogue;
+use crate::finishing::Finishing;
 use crate::float_output::FloatOutput;
 use crate::float_tiles::{FloatTiles, FloatWeights};
 use crate::form::{Form, Speed};
@@ -94,31 +95,6 @@ impl<T: Element> Output<'_, T> {
             Output::Numbers(_) => &[],
             Output::Signs { thresholds, .. } => thresholds.thresholds(),
         }
-    }
-}
-
-/// What makes outputs of integer sums, of either kind.
-struct Finishing<'a> {
-    kernel: Kernel,
-    geometry: &'a Geometry,
-    numerator: Numerator,
-    padding: &'a Padding,
-    code_sums: &'a [i64],
-}
-
-impl<'a> Finishing<'a> {
-    fn numbers<T>(
-        self,
-        epilogue: Epilogue<'a, T>,
-        residual: Option<ArrayView5<'a, T>>,
-    ) -> FloatOutput<'a, T> {
-        let Finishing { kernel, geometry, numerator, padding, code_sums } = self;
-        FloatOutput { kernel, geometry, numerator, padding, code_sums, epilogue, residual }
-    }
-
-    fn signs(self, thresholds: &'a SignThresholds) -> BitOutput<'a> {
-        let Finishing { kernel, geometry, numerator, padding, code_sums } = self;
-        BitOutput { kernel, geometry, numerator, padding, code_sums, flips: thresholds.flips() }
     }
 }
 
@@ -248,11 +224,11 @@ impl<'a, T: Element> Call<'a, '_, T> {
         let finishing = Finishing { kernel, geometry, numerator, padding, code_sums };
         match output {
             Output::Numbers(Numbers { residual, out, .. }) => {
-                let finish = finishing.numbers(epilogue, residual);
+                let finish = FloatOutput { finishing, epilogue, residual };
                 tiles.run(&finish, &mut buffers.tiles, &mut floats.outs, out)
             }
             Output::Signs { thresholds, out } => {
-                let finish = finishing.signs(thresholds);
+                let finish = BitOutput { finishing, flips: thresholds.flips() };
                 tiles.run(&finish, &mut buffers.tiles, &mut buffers.signs, out)
             }
         }

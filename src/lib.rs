@@ -99,6 +99,7 @@ mod depthwise;
 mod element;
 mod epilogue;
 mod error;
+mod finishing;
 mod float_output;
 mod float_tiles;
 mod fold;

@@ -7,7 +7,6 @@
 
 use crate::Result;
 use crate::geometry::Geometry;
-use crate::kernel::Addends;
 use crate::numerator::{Carrier, Precision};
 use crate::scratch::{product, reserve, take};
 use std::ops::Range;
@@ -146,20 +145,9 @@ impl Padding {
         &C::addends(self)[self.kind(position) * geometry.filters..]
     }
 
-    /// The same for some positions and filters, where numerators are computed in `f32`.
-    #[inline(always)]
-    pub(crate) fn float_addends(
-        &self,
-        geometry: &Geometry,
-        positions: Range<usize>,
-        filters: Range<usize>,
-    ) -> Addends<'_> {
-        Addends {
-            addends: &self.float[filters.start..],
-            filters: filters.len(),
-            stride: geometry.filters,
-            kinds: self.kinds.get(positions).unwrap_or_default(),
-        }
+    /// The kinds of some positions, or nothing if there is but one.
+    pub(crate) fn kinds(&self, positions: Range<usize>) -> &[u32] {
+        self.kinds.get(positions).unwrap_or_default()
     }
 
     pub(crate) fn wide(&self) -> &[i64] {

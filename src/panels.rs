@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::aligned::Aligned;
 use crate::form::Form;
-use crate::kernel::{Code, Kernel, PANEL, Weights, Width};
+use crate::kernel::{Code, FilterPlanes, Kernel, PANEL, Weights, Width};
 use crate::parallel::blocks;
 use crate::scratch::{product, zeros};
 use rayon::prelude::*;
@@ -143,6 +143,17 @@ impl Panels {
     /// The words of all panels.
     pub(crate) fn words(&self) -> &[u32] {
         &self.words
+    }
+
+    /// Some panels in all planes.
+    pub(crate) fn all_planes(&self, panels: Range<usize>) -> FilterPlanes<'_> {
+        let panel_len = self.panel_words() * PANEL;
+        FilterPlanes {
+            words: &self.words[panels.start * panel_len..],
+            len: panels.len() * panel_len,
+            planes: self.planes(),
+            step: self.plane_len(),
+        }
     }
 
     /// The words of some panels of a plane; codes that are not held in planes have one.

@@ -5,7 +5,7 @@
 use crate::Result;
 use crate::blocks::{Block, Cut, Divide, Shares};
 use crate::geometry::Geometry;
-use crate::kernel::{Code, Kernel, Offsets, PANEL, Rows};
+use crate::kernel::{Code, FilterPlanes, Kernel, Offsets, PANEL, Rows};
 use crate::numerator::Summed;
 use crate::output_rows::OutputRows;
 use crate::panels::Panels;
@@ -55,15 +55,15 @@ pub(crate) trait Finish: Sync {
     /// Whether outputs can be made of differing bits at once.
     fn finishes_differing(&self) -> bool;
 
-    /// Makes the outputs of some filters, which are all of some whole panels but for those that
-    /// the last one lacks, with rows that are the windows of a tile from `row` on.
+    /// Makes the outputs of some filters, which lie in `planes`, with rows that are the windows of
+    /// a tile from `row` on.
     fn finish_differing(
         &self,
         tile: &Tile<'_>,
         row: usize,
         rows: Rows<'_>,
         filters: Range<usize>,
-        panels: &[u32],
+        planes: FilterPlanes<'_>,
         out: ArrayViewMut2<'_, Self::Out>,
     );
 
@@ -242,10 +242,11 @@ impl WordTiles<'_> {
                     let start = tile.position - first_position;
                     if shape.at_once {
                         let mut out = OutputRows::new(out, start, tile.rows, outs);
-                        let panels = self.panels.plane(0, panels);
+                        let planes = self.panels.all_planes(panels);
                         self.for_each_line(*tile, 0, self.offsets, |row, rows| {
                             let out = out.lines(row..row + rows.count());
-                            finish.finish_differing(tile, row, rows, filters.clone(), panels, out);
+                            let rows = rows.in_planes(self.layout.planes, self.layout.plane_step());
+                            finish.finish_differing(tile, row, rows, filters.clone(), planes, out);
                         });
                         return out.finish(self.kernel);
                     }
@@ -272,12 +273,10 @@ impl WordTiles<'_> {
 
     /// Whether outputs are made of differing bits at once, without writing sums.
     fn finishes_at_once<F: Finish>(&self, finish: &F) -> bool {
-        let signs = self.summed == Summed::DifferingBits
-            && self.layout.planes * self.panels.planes() == 1
-            && self.offsets.len() > 0;
+        let bits = self.summed == Summed::DifferingBits && self.offsets.len() > 0;
         // The filters of a group may begin within a panel.
         let whole_panels = self.geometry.groups() == 1;
-        self.kernel.finishes_at_once() && signs && whole_panels && finish.finishes_differing()
+        self.kernel.finishes_at_once() && bits && whole_panels && finish.finishes_differing()
     }
 
     /// A group's part of an image.

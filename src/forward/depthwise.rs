@@ -1,12 +1,15 @@
 //! The same way for depthwise convolutions, whose lanes are filters of different channels.
 
-use super::{Call, Exact, Finishing, Numbers as OutputNumbers, Output};
+use super::{Call, Exact, Numbers as OutputNumbers, Output};
 use crate::activations::Input;
 use crate::bit_lanes::pack_input;
+use crate::bit_output::BitOutput;
 use crate::depthwise::{
     Arithmetic, BitOperands, BitTiles, Bits, Codes, DepthTiles, Layout, Long, MOST_TAPS, Product,
     Short, Signs, Source, lay_weights,
 };
+use crate::finishing::Finishing;
+use crate::float_output::FloatOutput;
 use crate::kernel::LANES;
 use crate::numerator::{Numerator, Summed, pad_code};
 use crate::options::InputScaling;
@@ -93,15 +96,16 @@ impl<T: Element> Call<'_, '_, T> {
         let finishing = Finishing { kernel, geometry, numerator, padding, code_sums: &[] };
         let offsets = &tiles.offsets[..];
         let depth_tiles = DepthTiles::<P, N> { kernel, geometry, layout, input, weights, offsets };
-        let (buffers, sums) = ((&mut lanes.input, &mut lanes.sums), &mut tiles.sums);
+        let lane_buffers = (&mut lanes.input, &mut lanes.sums);
+        let (sums, signs) = (&mut tiles.sums, &mut buffers.signs);
         match output {
             Output::Numbers(OutputNumbers { residual, out, .. }) => {
-                let finish = finishing.numbers(epilogue, residual);
-                depth_tiles.run(&finish, buffers, sums, &mut floats.outs, out)
+                let finish = FloatOutput { finishing, epilogue, residual };
+                depth_tiles.run(&finish, lane_buffers, sums, &mut floats.outs, out)
             }
             Output::Signs { thresholds, out } => {
-                let finish = finishing.signs(thresholds);
-                depth_tiles.run(&finish, buffers, sums, &mut Vec::new(), out)
+                let finish = BitOutput { finishing, flips: thresholds.flips() };
+                depth_tiles.run(&finish, lane_buffers, sums, signs, out)
             }
         }
     }

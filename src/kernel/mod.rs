@@ -34,7 +34,7 @@ pub(crate) use dot::{LONGEST, Weights, Width};
 pub use isa::{Isa, force_isa};
 pub(crate) use lanes::{LANES, SignWindows};
 pub(crate) use planes::CODES;
-pub(crate) use popcount::{Addends, ToFloats, ToSigns};
+pub(crate) use popcount::{Addends, FilterPlanes, ToFloats, ToSigns};
 pub(crate) use rows::{Offsets, Rows};
 
 use std::any::TypeId;

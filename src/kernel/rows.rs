@@ -23,24 +23,45 @@ impl<'a> Offsets<'a> {
     }
 }
 
-/// Rows of words: word `w` of row `i` is `words[i * step + offsets[w]]`.
+/// Rows of words: word `w` of row `i` is `words[i * step + offsets[w]]`, and those of its further
+/// bit planes, if there are some, `plane_step` each after that.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rows<'a> {
     words: &'a [u32],
     count: usize,
     step: usize,
     offsets: Offsets<'a>,
+    planes: usize,
+    plane_step: usize,
 }
 
 impl<'a> Rows<'a> {
     /// # Panics
     /// If a word would lie outside of `words`.
     pub(crate) fn new(words: &'a [u32], count: usize, step: usize, offsets: Offsets<'a>) -> Self {
-        if count > 0 && offsets.len() > 0 {
+        let rows = Rows { words, count, step, offsets, planes: 1, plane_step: 0 };
+        rows.assert_within_words();
+        rows
+    }
+
+    /// The same rows, of which these are the lowest of so many planes.
+    ///
+    /// # Panics
+    /// If a word would lie outside of `words`.
+    pub(crate) fn in_planes(self, planes: usize, plane_step: usize) -> Self {
+        let rows = Rows { planes, plane_step, ..self };
+        rows.assert_within_words();
+        rows
+    }
+
+    fn assert_within_words(&self) {
+        let Rows { words, count, step, offsets, planes, plane_step } = *self;
+        if count > 0 && offsets.len() > 0 && planes > 0 {
             let last = step.checked_mul(count - 1).and_then(|at| at.checked_add(offsets.reach));
+            let plane = plane_step.checked_mul(planes - 1);
+            let last = last.zip(plane).and_then(|(last, plane)| last.checked_add(plane));
             assert!(last.is_some_and(|last| last < words.len()), "rows reach beyond their words");
         }
-        Rows { words, count, step, offsets }
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -53,6 +74,14 @@ impl<'a> Rows<'a> {
 
     pub(crate) fn offsets(&self) -> &'a [u32] {
         self.offsets.words
+    }
+
+    pub(crate) fn planes(&self) -> usize {
+        self.planes
+    }
+
+    pub(crate) fn plane_step(&self) -> usize {
+        self.plane_step
     }
 
     /// The words of row `i`, in order.

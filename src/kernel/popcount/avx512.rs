@@ -1,6 +1,6 @@
 //! With ternary logic and a popcount of words: five instructions for two words of 16 filters.
 
-use super::{Addends, PANEL, Rows, ToFloats, ToSigns};
+use super::{Addends, FilterPlanes, PANEL, Rows, ToFloats, ToSigns};
 use std::arch::x86_64::*;
 
 /// Rows, and panels, that are computed at a time. Each broadcast word serves `PANELS` panels, each
@@ -60,17 +60,18 @@ impl Emit for Sums {
     }
 }
 
-/// Makes floats of them; `SCALED` ones have factors and biases.
+/// Makes floats of them; `SCALED` ones have a denominator, factors and biases.
 #[derive(Clone, Copy)]
 struct Floats<'a, const SCALED: bool> {
     finish: ToFloats<'a>,
+    inverse: f32,
     out: *mut f32,
     stride: isize,
 }
 
 impl<const SCALED: bool> Emit for Floats<'_, SCALED> {
     /// The addends, and where the first output is written.
-    type Row = (*const f32, *mut f32);
+    type Row = (RowAddends, *mut f32);
     /// The filters that there are, and the factor and bias of each.
     type Panel = (__mmask16, [__m512; 2]);
 
@@ -103,6 +104,12 @@ impl<const SCALED: bool> Emit for Floats<'_, SCALED> {
         unsafe {
             let mut y = numerators(sums, self.finish.product, addends, panel, mask);
             if SCALED {
+                // As the quotient of floats (see `float_output`).
+                let denominator = _mm512_set1_ps(self.finish.denominator);
+                let inverse = _mm512_set1_ps(self.inverse);
+                let estimate = _mm512_mul_ps(y, inverse);
+                let left_over = _mm512_fnmadd_ps(estimate, denominator, y);
+                y = _mm512_fmadd_ps(left_over, inverse, estimate);
                 y = _mm512_add_ps(_mm512_mul_ps(y, factors), bias);
             }
             _mm512_mask_storeu_ps(out.add(panel * PANEL), mask, y);
@@ -120,7 +127,7 @@ struct Signs<'a> {
 
 impl Emit for Signs<'_> {
     /// The addends, and where the first word is written.
-    type Row = (*const f32, *mut u32);
+    type Row = (RowAddends, *mut u32);
     /// The filters that there are, and those whose sign is turned over.
     type Panel = [__mmask16; 2];
 
@@ -156,12 +163,22 @@ impl Emit for Signs<'_> {
     }
 }
 
+/// What is added for a row.
+#[derive(Clone, Copy)]
+struct RowAddends {
+    /// That of the first filter.
+    of_filters: *const f32,
+    of_row: f32,
+}
+
 impl Addends<'_> {
-    /// Those of a row's first filter.
     #[inline]
-    fn of_row(&self, row: usize) -> *const f32 {
+    fn of_row(&self, row: usize) -> RowAddends {
         let kind = self.kinds.get(row).map_or(0, |&kind| kind as usize);
-        self.addends.as_ptr().wrapping_add(kind * self.stride)
+        let of_filters = self.addends.as_ptr().wrapping_add(kind * self.stride);
+        // The sum is no more than can be: it fits.
+        let sum = self.sums.get(row).map_or(0, |&sum| sum as i32);
+        RowAddends { of_filters, of_row: self.factor * sum as f32 }
     }
 
     /// The filters of a panel that there are.
@@ -180,12 +197,14 @@ impl Addends<'_> {
 unsafe fn numerators(
     sums: __m512i,
     product: f32,
-    addends: *const f32,
+    addends: RowAddends,
     panel: usize,
     mask: __mmask16,
 ) -> __m512 {
+    let RowAddends { of_filters, of_row } = addends;
     // SAFETY: as promised.
-    let addends = unsafe { _mm512_maskz_loadu_ps(mask, addends.add(panel * PANEL)) };
+    let addends = unsafe { _mm512_maskz_loadu_ps(mask, of_filters.add(panel * PANEL)) };
+    let addends = _mm512_add_ps(addends, _mm512_set1_ps(of_row));
     _mm512_fmadd_ps(_mm512_set1_ps(product), _mm512_cvtepi32_ps(sums), addends)
 }
 
@@ -200,8 +219,9 @@ pub(super) unsafe fn count_differing(
     sums: &mut [i32],
     stride: usize,
 ) {
+    let filters = FilterPlanes { words: panels, len: panels.len(), planes: 1, step: 0 };
     // SAFETY: there is room for the sums of each row with each filter of the panels.
-    unsafe { all_panels(rows, panels, Sums { sums: sums.as_mut_ptr(), stride }) }
+    unsafe { all_panels(rows, filters, Sums { sums: sums.as_mut_ptr(), stride }) }
 }
 
 /// See [`Kernel::differing_to_floats`](super::Kernel::differing_to_floats).
@@ -213,16 +233,18 @@ pub(super) unsafe fn count_differing(
 #[target_feature(enable = "avx512f,avx512vpopcntdq")]
 pub(super) unsafe fn differing_to_floats(
     rows: Rows<'_>,
-    panels: &[u32],
+    filters: FilterPlanes<'_>,
     finish: ToFloats<'_>,
     out: *mut f32,
     stride: isize,
 ) {
+    let inverse = finish.denominator.recip();
+    let plain = inverse == 1.0 && finish.factors.is_empty() && finish.bias.is_empty();
     // SAFETY: there is room for the outputs of each row and filter.
     unsafe {
-        match finish.factors.is_empty() && finish.bias.is_empty() {
-            true => all_panels(rows, panels, Floats::<false> { finish, out, stride }),
-            false => all_panels(rows, panels, Floats::<true> { finish, out, stride }),
+        match plain {
+            true => all_panels(rows, filters, Floats::<false> { finish, inverse, out, stride }),
+            false => all_panels(rows, filters, Floats::<true> { finish, inverse, out, stride }),
         }
     }
 }
@@ -234,73 +256,118 @@ pub(super) unsafe fn differing_to_floats(
 #[target_feature(enable = "avx512f,avx512vpopcntdq")]
 pub(super) unsafe fn differing_to_signs(
     rows: Rows<'_>,
-    panels: &[u32],
+    filters: FilterPlanes<'_>,
     finish: ToSigns<'_>,
     out: *mut u32,
     stride: isize,
 ) {
     // SAFETY: there is room for the words of each row.
-    unsafe { all_panels(rows, panels, Signs { finish, out, stride }) }
+    unsafe { all_panels(rows, filters, Signs { finish, out, stride }) }
 }
 
 /// # Safety
-/// There is room for what comes of each row with each panel.
+/// The filters lie within their words, with as many words as the rows. There is room for what comes
+/// of each row with each panel.
 #[inline]
 #[target_feature(enable = "avx512f,avx512vpopcntdq")]
-unsafe fn all_panels<E: Emit>(rows: Rows<'_>, panels: &[u32], emit: E) {
+unsafe fn all_panels<E: Emit>(rows: Rows<'_>, filters: FilterPlanes<'_>, emit: E) {
     let panel_len = rows.offsets().len() * PANEL;
     if panel_len == 0 {
         return; // no filters
     }
-    for (i, panels) in panels.chunks(PANELS * panel_len).enumerate() {
+    for panel in (0..filters.len / panel_len).step_by(PANELS) {
+        let words = &filters.words[panel * panel_len..];
+        let filters = FilterPlanes { words, len: filters.len - panel * panel_len, ..filters };
         // SAFETY: there are as many panels as is said, and room for what comes of them.
         unsafe {
-            match panels.len() / panel_len {
-                PANELS => all_rows::<PANELS, E>(rows, panels, i * PANELS, emit),
-                _ => all_rows::<1, E>(rows, panels, i * PANELS, emit),
+            match filters.len / panel_len {
+                1 => all_rows::<1, E>(rows, filters, panel, emit),
+                _ => all_rows::<PANELS, E>(rows, filters, panel, emit),
             }
         }
     }
 }
 
 /// # Safety
-/// `panels` holds `P` panels, of which the first is number `panel`, and there is room for what comes
-/// of each row with each of them.
+/// `filters` begin with `P` panels, of which the first is number `panel`, and there is room for what
+/// comes of each row with each of them.
 #[target_feature(enable = "avx512f,avx512vpopcntdq")]
-unsafe fn all_rows<const P: usize, E: Emit>(rows: Rows<'_>, panels: &[u32], panel: usize, emit: E) {
+unsafe fn all_rows<const P: usize, E: Emit>(
+    rows: Rows<'_>,
+    filters: FilterPlanes<'_>,
+    panel: usize,
+    emit: E,
+) {
     for first in (0..rows.count()).step_by(ROWS) {
         // SAFETY: so many rows are left from the first on.
         unsafe {
             match rows.count() - first {
-                1 => block::<1, P, E>(rows, first, panels, panel, emit),
-                2 => block::<2, P, E>(rows, first, panels, panel, emit),
-                3 => block::<3, P, E>(rows, first, panels, panel, emit),
-                _ => block::<ROWS, P, E>(rows, first, panels, panel, emit),
+                1 => block::<1, P, E>(rows, first, filters, panel, emit),
+                2 => block::<2, P, E>(rows, first, filters, panel, emit),
+                3 => block::<3, P, E>(rows, first, filters, panel, emit),
+                _ => block::<ROWS, P, E>(rows, first, filters, panel, emit),
             }
         }
     }
 }
 
 /// # Safety
-/// There are `M` rows from the first on; `panels` holds `P` panels, of which the first is number
-/// `panel`, and there is room for what comes of these rows and panels.
+/// There are `M` rows from the first on; `filters` begin with `P` panels, of which the first is
+/// number `panel`, and there is room for what comes of these rows and panels.
 #[target_feature(enable = "avx512f,avx512vpopcntdq")]
 unsafe fn block<const M: usize, const P: usize, E: Emit>(
     rows: Rows<'_>,
     first: usize,
-    panels: &[u32],
+    filters: FilterPlanes<'_>,
     panel: usize,
     emit: E,
 ) {
+    let mut sums = [[_mm512_setzero_si512(); P]; M];
+    for j in 0..filters.planes {
+        for i in 0..rows.planes() {
+            // SAFETY: there are such planes, of so many rows and panels.
+            let counts = unsafe {
+                let base = rows.from(first).add(i * rows.plane_step());
+                count::<M, P>(rows, base, filters.words.as_ptr().add(j * filters.step))
+            };
+            let shift = _mm_cvtsi32_si128((i + j) as i32);
+            for m in 0..M {
+                for p in 0..P {
+                    sums[m][p] =
+                        _mm512_add_epi32(sums[m][p], _mm512_sll_epi32(counts[m][p], shift));
+                }
+            }
+        }
+    }
+    for (m, sums) in sums.iter().enumerate() {
+        // SAFETY: there is room for what comes of each row with each panel.
+        unsafe {
+            let row = emit.row(first + m);
+            for (p, &sums) in sums.iter().enumerate() {
+                emit.emit(row, panel + p, emit.panel(panel + p), sums);
+            }
+        }
+    }
+}
+
+/// The differing bits of a plane of `M` rows, of which `base` is the first, with one of `P` panels.
+///
+/// # Safety
+/// There are `M` such rows, and `P` panels from `weights` on.
+#[inline]
+#[target_feature(enable = "avx512f,avx512vpopcntdq")]
+unsafe fn count<const M: usize, const P: usize>(
+    rows: Rows<'_>,
+    base: *const u32,
+    mut weights: *const u32,
+) -> [[__m512i; P]; M] {
     let mut carries = [[_mm512_setzero_si512(); P]; M];
     let mut parity = [[_mm512_setzero_si512(); P]; M];
-    let (base, step) = (rows.from(first), rows.step());
-    let panel_len = panels.len() / P;
-    let mut weights = panels.as_ptr();
+    let step = rows.step();
+    let panel_len = rows.offsets().len() * PANEL;
     let (pairs, last) = rows.offsets().as_chunks::<2>();
     // SAFETY: `Rows` keeps every word of its rows within them. `weights` moves over `offsets.len()`
-    // vectors of the first panel, and as many of the others. There is room for what comes of each
-    // row with each panel, as promised.
+    // vectors of the first panel, and as many of the others.
     unsafe {
         let word =
             |offset: u32, m: usize| _mm512_set1_epi32(*base.add(offset as usize + m * step) as i32);
@@ -337,16 +404,14 @@ unsafe fn block<const M: usize, const P: usize, E: Emit>(
                 }
             }
         }
-        for m in 0..M {
-            let row = emit.row(first + m);
-            for p in 0..P {
-                let common = emit.panel(panel + p);
-                let twice = _mm512_slli_epi32::<1>(carries[m][p]);
-                let sums = _mm512_add_epi32(twice, _mm512_popcnt_epi32(parity[m][p]));
-                emit.emit(row, panel + p, common, sums);
-            }
+    }
+    for m in 0..M {
+        for p in 0..P {
+            let twice = _mm512_slli_epi32::<1>(carries[m][p]);
+            carries[m][p] = _mm512_add_epi32(twice, _mm512_popcnt_epi32(parity[m][p]));
         }
     }
+    carries
 }
 
 #[inline]

@@ -26,22 +26,37 @@ use super::{Isa, Kernel, PANEL, Rows};
 use ndarray::ArrayViewMut2;
 use std::any::TypeId;
 
-/// Makes an output of the bits that differ between a row and filter `f`:
-/// `(product * differing + addends[kind of the row][f]) * factors[f] + bias[f]`.
+/// Filters in bit planes, of whole panels.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FilterPlanes<'a> {
+    /// From the first panel of the lowest plane on.
+    pub(crate) words: &'a [u32],
+    /// Words of all panels in a plane.
+    pub(crate) len: usize,
+    pub(crate) planes: usize,
+    /// Words from a plane to the next.
+    pub(crate) step: usize,
+}
+
+/// Makes an output of the bits that differ between a row and filter `f`, which count `2^(i + j)` in
+/// plane `i` of the row and plane `j` of the filter:
+/// `(product * differing + addend) / denominator * factors[f] + bias[f]`.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 pub(crate) struct ToFloats<'a> {
-    /// Without factors and bias, nothing must need rounding.
+    /// Nothing must need rounding before the division.
     pub(crate) product: f32,
     pub(crate) addends: Addends<'a>,
+    /// An integer of less than 23 bits.
+    pub(crate) denominator: f32,
     /// One for each filter, or nothing.
     pub(crate) factors: &'a [f32],
     /// One for each filter, or nothing.
     pub(crate) bias: &'a [f32],
 }
 
-/// Makes signs of the bits that differ between a row and filter `f`: a bit that is set where
-/// `product * differing + addends[kind of the row][f]` is 0 or more, unless it is turned over.
+/// Makes signs of the same: a bit that is set where `product * differing + addend` is 0 or more,
+/// unless it is turned over.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 pub(crate) struct ToSigns<'a> {
@@ -52,7 +67,7 @@ pub(crate) struct ToSigns<'a> {
     pub(crate) flips: &'a [u32],
 }
 
-/// What is added for each filter, which may differ from row to row.
+/// What is added for a filter and a row: `addends[kind of the row][f] + factor * sums[row]`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Addends<'a> {
     /// Those of the first kind of rows, then the others.
@@ -62,6 +77,10 @@ pub(crate) struct Addends<'a> {
     pub(crate) stride: usize,
     /// The kind of each row, or nothing if all are of the first.
     pub(crate) kinds: &'a [u32],
+    /// One of each row, or nothing.
+    pub(crate) sums: &'a [i64],
+    /// What they are multiplied with.
+    pub(crate) factor: f32,
 }
 
 impl Addends<'_> {
@@ -69,7 +88,8 @@ impl Addends<'_> {
     fn fit(&self, rows: usize) -> bool {
         let last = self.kinds.iter().max().map_or(0, |&kind| kind as usize);
         let end = last.checked_mul(self.stride).and_then(|start| start.checked_add(self.filters));
-        [0, rows].contains(&self.kinds.len()) && end.is_some_and(|end| end <= self.addends.len())
+        [self.kinds.len(), self.sums.len()].iter().all(|len| [0, rows].contains(len))
+            && end.is_some_and(|end| end <= self.addends.len())
     }
 }
 
@@ -115,7 +135,7 @@ impl Kernel {
         self.vectors() == Isa::Avx512
     }
 
-    /// Makes outputs of the differing bits while they are in registers: `out[[filter, row]]`, those
+    /// Makes outputs of differing bits while they are in registers: `out[[filter, row]]`, those
     /// of a row side by side. They are `f32`, and the kernel [finishes](Self::finishes_at_once)
     /// them so.
     ///
@@ -125,20 +145,20 @@ impl Kernel {
     pub(crate) fn differing_to_floats<T: 'static>(
         self,
         rows: Rows<'_>,
-        panels: &[u32],
+        filters: FilterPlanes<'_>,
         finish: ToFloats<'_>,
         #[cfg_attr(not(target_arch = "x86_64"), allow(unused_mut))] mut out: ArrayViewMut2<'_, T>,
     ) {
-        let filters = self.check_finish(rows, panels, &finish.addends);
-        assert!(out.dim() == (filters, rows.count()) && side_by_side(&out));
-        assert!([finish.factors, finish.bias].iter().all(|of| [0, filters].contains(&of.len())));
+        let count = self.check_finish(rows, filters, &finish.addends);
+        assert!(out.dim() == (count, rows.count()) && side_by_side(&out));
+        assert!([finish.factors, finish.bias].iter().all(|of| [0, count].contains(&of.len())));
         assert!(TypeId::of::<T>() == TypeId::of::<f32>());
         #[cfg(target_arch = "x86_64")]
         {
             let (to, stride) = (out.as_mut_ptr().cast(), out.strides()[1]);
             // SAFETY: the CPU has AVX-512, as `self` proves; outputs are `f32`, and the sizes have
             // just been checked.
-            unsafe { avx512::differing_to_floats(rows, panels, finish, to, stride) }
+            unsafe { avx512::differing_to_floats(rows, filters, finish, to, stride) }
         }
     }
 
@@ -149,26 +169,34 @@ impl Kernel {
     pub(crate) fn differing_to_signs(
         self,
         rows: Rows<'_>,
-        panels: &[u32],
+        filters: FilterPlanes<'_>,
         finish: ToSigns<'_>,
         #[cfg_attr(not(target_arch = "x86_64"), allow(unused_mut))] mut out: ArrayViewMut2<'_, u32>,
     ) {
-        let words = self.check_finish(rows, panels, &finish.addends).div_ceil(32);
+        let words = self.check_finish(rows, filters, &finish.addends).div_ceil(32);
         assert!(out.dim() == (words, rows.count()) && side_by_side(&out));
         assert!(finish.flips.len() == words);
         #[cfg(target_arch = "x86_64")]
         {
             let (to, stride) = (out.as_mut_ptr(), out.strides()[1]);
             // SAFETY: the CPU has AVX-512, as `self` proves; the sizes have just been checked.
-            unsafe { avx512::differing_to_signs(rows, panels, finish, to, stride) }
+            unsafe { avx512::differing_to_signs(rows, filters, finish, to, stride) }
         }
     }
 
     /// Checks what is the same for both, and returns the number of filters.
-    fn check_finish(self, rows: Rows<'_>, panels: &[u32], addends: &Addends<'_>) -> usize {
-        let words = rows.offsets().len();
-        assert!(self.finishes_at_once() && words > 0 && addends.fit(rows.count()));
-        assert!(addends.filters.div_ceil(PANEL) * PANEL * words == panels.len());
+    fn check_finish(
+        self,
+        rows: Rows<'_>,
+        filters: FilterPlanes<'_>,
+        addends: &Addends<'_>,
+    ) -> usize {
+        let FilterPlanes { words, len, planes, step } = filters;
+        let row_words = rows.offsets().len();
+        assert!(self.finishes_at_once() && row_words > 0 && addends.fit(rows.count()));
+        assert!(addends.filters.div_ceil(PANEL) * PANEL * row_words == len);
+        let last = planes.checked_sub(1).and_then(|others| others.checked_mul(step));
+        assert!(last.and_then(|last| last.checked_add(len)).is_some_and(|end| end <= words.len()));
         addends.filters
     }
 }

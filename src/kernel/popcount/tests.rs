@@ -77,21 +77,32 @@ fn differing_bits_are_counted() {
     }
 }
 
-/// Outputs of all filters but some of the last panel.
-struct Finished<'a> {
-    case: &'a Case,
+/// Outputs of all filters but some of the last panel, of rows and filters in planes.
+struct Finished {
+    /// Rows of a plane, and panels of one.
+    case: Case,
+    planes: [usize; 2],
+    /// The words of all panels in all planes.
+    words: Vec<u32>,
     filters: usize,
     addends: Vec<f32>,
     stride: usize,
     factors: Vec<f32>,
     bias: Vec<f32>,
     kinds: Vec<u32>,
+    sums: Vec<i64>,
     flips: Vec<u32>,
 }
 
-impl<'a> Finished<'a> {
-    fn new(random: &mut Random, case: &'a Case, left_out: usize) -> Self {
+/// Words from a plane of the rows to the next.
+const PLANE_STEP: usize = 5;
+
+impl Finished {
+    fn new(random: &mut Random, mut case: Case, planes: [usize; 2], left_out: usize) -> Self {
         let filters = case.panels.len() / case.offsets.len() - left_out;
+        case.words.extend(random.words(PLANE_STEP * (planes[0] - 1)));
+        // Something lies between the planes of the filters.
+        let words = random.words(planes[1] * (case.panels.len() + 3));
         let mut small = |len: usize, divisor: f32| -> Vec<f32> {
             let words = random.words(len).into_iter();
             words.map(|word| ((word % 19) as f32 - 9.0) / divisor).collect()
@@ -100,40 +111,84 @@ impl<'a> Finished<'a> {
         let addends = small(3 * stride, 1.0);
         let (factors, bias) = (small(filters, 8.0), small(filters, 3.0));
         let kinds = random.words(case.count).into_iter().map(|word| word % 3).collect();
+        let sums = random.words(case.count).into_iter().map(|word| i64::from(word % 9)).collect();
         let flips = random.words(filters.div_ceil(32));
-        Finished { case, filters, addends, stride, factors, bias, kinds, flips }
-    }
-
-    /// With kinds of rows, and with one.
-    fn addends(&self) -> [Addends<'_>; 2] {
-        let Finished { filters, stride, .. } = *self;
-        [&self.kinds[..], &[]].map(|kinds| Addends {
-            addends: &self.addends,
+        Finished {
+            case,
+            planes,
+            words,
             filters,
+            addends,
             stride,
+            factors,
+            bias,
             kinds,
-        })
+            sums,
+            flips,
+        }
     }
 
-    fn numerator(&self, product: f32, addends: Addends<'_>, row: usize, filter: usize) -> f32 {
-        let kind = addends.kinds.get(row).map_or(0, |&kind| kind as usize);
-        let differing = self.case.expected(row, filter) as f32;
-        product * differing + self.addends[kind * self.stride + filter]
+    fn rows(&self) -> Rows<'_> {
+        self.case.rows().in_planes(self.planes[0], PLANE_STEP)
+    }
+
+    fn panels(&self) -> FilterPlanes<'_> {
+        let len = self.case.panels.len();
+        FilterPlanes { words: &self.words, len, planes: self.planes[1], step: len + 3 }
+    }
+
+    /// With kinds of rows and sums of each, and without.
+    fn addends(&self) -> [Addends<'_>; 2] {
+        let Finished { addends, kinds, sums, filters, stride, .. } = self;
+        let of = |kinds, sums| Addends {
+            addends,
+            filters: *filters,
+            stride: *stride,
+            kinds,
+            sums,
+            factor: -1.5,
+        };
+        [of(kinds, sums), of(&[], &[])]
+    }
+
+    /// Numerators of `[row][filter]`.
+    fn numerators(&self, product: f32, addends: Addends<'_>) -> Array2<f32> {
+        let len = self.case.offsets.len();
+        Array2::from_shape_fn((self.case.count, self.filters), |(row, filter)| {
+            let mut differing = 0;
+            for j in 0..self.planes[1] {
+                let panel = &self.words[j * (self.case.panels.len() + 3)..];
+                let panel = &panel[filter / PANEL * len * PANEL..];
+                for i in 0..self.planes[0] {
+                    let at = self.case.shift + row * self.case.step + i * PLANE_STEP;
+                    for (w, &offset) in self.case.offsets.iter().enumerate() {
+                        let weights = panel[w * PANEL + filter % PANEL];
+                        let bits = self.case.words[at + offset as usize] ^ weights;
+                        differing += bits.count_ones() << (i + j);
+                    }
+                }
+            }
+            let kind = addends.kinds.get(row).map_or(0, |&kind| kind as usize);
+            let of_row = addends.sums.get(row).map_or(0.0, |&sum| addends.factor * sum as f32);
+            product * differing as f32 + self.addends[kind * self.stride + filter] + of_row
+        })
     }
 
     fn check_floats(&self) {
         let (factors, bias) = (&self.factors[..], &self.bias[..]);
-        for (factors, bias) in [(&[][..], &[][..]), (factors, &[]), (&[], bias), (factors, bias)] {
-            for addends in self.addends() {
-                let finish = ToFloats { product: -2.0, addends, factors, bias };
-                let shape = (self.case.count, self.filters);
-                let expected = Array2::from_shape_fn(shape, |(row, filter)| {
-                    let y = self.numerator(-2.0, addends, row, filter);
-                    let y = factors.get(filter).map_or(y, |factor| y * factor);
-                    bias.get(filter).map_or(y, |bias| y + bias)
+        let scales = [(&[][..], &[][..]), (factors, &[]), (&[], bias), (factors, bias)];
+        for ((factors, bias), denominator) in scales.into_iter().zip([1.0, 9.0].into_iter().cycle())
+        {
+            for (addends, denominator) in self.addends().into_iter().zip([denominator, 3.0]) {
+                let finish = ToFloats { product: -2.0, addends, denominator, factors, bias };
+                let mut expected = self.numerators(-2.0, addends);
+                expected.indexed_iter_mut().for_each(|((_, filter), y)| {
+                    *y /= denominator;
+                    *y = factors.get(filter).map_or(*y, |factor| *y * factor);
+                    *y = bias.get(filter).map_or(*y, |bias| *y + bias);
                 });
                 self.check(0.5, &expected, f32::to_bits, |kernel, out| {
-                    kernel.differing_to_floats(self.case.rows(), &self.case.panels, finish, out);
+                    kernel.differing_to_floats(self.rows(), self.panels(), finish, out);
                 });
             }
         }
@@ -144,19 +199,17 @@ impl<'a> Finished<'a> {
             for addends in self.addends() {
                 let finish = ToSigns { product, addends, flips: &self.flips };
                 let mut expected = Array2::zeros((self.case.count, self.flips.len()));
-                for ((row, word), bits) in expected.indexed_iter_mut() {
-                    for filter in (32 * word..self.filters).take(32) {
-                        let bit = self.numerator(product, addends, row, filter) >= 0.0;
-                        let flip = self.flips[word] >> (filter % 32) & 1;
-                        *bits |= (u32::from(bit) ^ flip) << (filter % 32);
-                    }
+                for ((row, filter), y) in self.numerators(product, addends).indexed_iter() {
+                    let flip = self.flips[filter / 32] >> (filter % 32) & 1;
+                    let bit = u32::from(*y >= 0.0) ^ flip;
+                    expected[[row, filter / 32]] |= bit << (filter % 32);
                 }
                 self.check(
                     7,
                     &expected,
                     |bits| bits,
                     |kernel, out| {
-                        kernel.differing_to_signs(self.case.rows(), &self.case.panels, finish, out);
+                        kernel.differing_to_signs(self.rows(), self.panels(), finish, out);
                     },
                 );
             }
@@ -189,10 +242,12 @@ fn outputs_are_made_of_differing_bits() {
     for len in [1, 2, 9] {
         for (count, panels) in [(1, 1), (2, 3), (3, 2), (4, 1), (5, 2), (9, 3)] {
             for left_out in [0, 1, 8, 15] {
-                let case = Case::new(&mut random, len, count, panels, len % 4);
-                let finished = Finished::new(&mut random, &case, left_out);
-                finished.check_floats();
-                finished.check_signs();
+                for planes in [[1, 1], [2, 1], [1, 3], [3, 2]] {
+                    let case = Case::new(&mut random, len, count, panels, len % 4);
+                    let finished = Finished::new(&mut random, case, planes, left_out);
+                    finished.check_floats();
+                    finished.check_signs();
+                }
             }
         }
     }
