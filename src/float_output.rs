@@ -33,7 +33,6 @@ impl<T: Element> Finish for FloatOutput<'_, T> {
         self.finishing.padding.precision() == Precision::Float
             && TypeId::of::<T>() == TypeId::of::<f32>()
             && self.epilogue.k_map.is_empty()
-            && self.residual.is_none()
     }
 
     #[inline(always)]
@@ -55,6 +54,11 @@ impl<T: Element> Finish for FloatOutput<'_, T> {
             bias: of_filters(self.epilogue.bias, &filters),
         };
         self.finishing.kernel.differing_to_floats(rows, planes, finish, out);
+    }
+
+    #[inline(always)]
+    fn finish_last(&self, tile: &Tile<'_>, filters: Range<usize>, rows: &mut OutputRows<'_, T>) {
+        self.add_residual(tile.image, tile.position, filters, rows);
     }
 
     fn finish(
@@ -122,27 +126,27 @@ impl<T: Element> FinishTile<'_, '_, T> {
                 writer.run(|sum, addend, row| numerator(sum, addend, row) / denominator);
             }
         }
-        if let Some(residual) = &output.residual {
-            output.add_residual(residual, tile, &mut rows);
-        }
+        output.add_residual(tile.image, tile.position, tile.filters.clone(), &mut rows);
         rows.finish(output.finishing.kernel);
     }
 }
 
 impl<T: Element> FloatOutput<'_, T> {
-    /// Adds the residual to the outputs of a tile.
+    /// Adds the residual, if there is one, to outputs from a position on.
+    #[inline(always)]
     fn add_residual(
         &self,
-        residual: &ArrayView5<'_, T>,
-        tile: &Sums<'_>,
+        image: usize,
+        position: usize,
+        filters: Range<usize>,
         rows: &mut OutputRows<'_, T>,
     ) {
+        let Some(residual) = &self.residual else { return };
         let [_, height, width] = self.finishing.geometry.output;
-        for i in 0..tile.rows {
-            let position = tile.position + i;
-            let at = [position / (height * width), position / width % height, position % width];
-            let filters = tile.filters.clone();
-            let residual = residual.slice(s![tile.image, filters, at[0], at[1], at[2]]);
+        for i in 0..rows.count() {
+            let at = position + i;
+            let at = [at / (height * width), at / width % height, at % width];
+            let residual = residual.slice(s![image, filters.clone(), at[0], at[1], at[2]]);
             let out = rows.row(i).iter_mut();
             match residual.as_slice() {
                 Some(residual) => out.zip(residual).for_each(|(out, &r)| *out += r),

@@ -45,6 +45,7 @@ pub(crate) struct OutputRows<'a, T> {
     /// `[position][filter]`.
     buffer: &'a mut [T],
     filters: usize,
+    count: usize,
 }
 
 impl<'a, T: Copy> OutputRows<'a, T> {
@@ -60,7 +61,12 @@ impl<'a, T: Copy> OutputRows<'a, T> {
         let between_filters = out.strides()[0];
         let out = Positions::new(out, start..start + count);
         let direct = matches!(out, Positions::Merged(_)) && (filters == 1 || between_filters == 1);
-        OutputRows { out, direct, buffer: &mut buffer[..count * filters], filters }
+        OutputRows { out, direct, buffer: &mut buffer[..count * filters], filters, count }
+    }
+
+    /// How many positions there are.
+    pub(crate) fn count(&self) -> usize {
+        self.count
     }
 
     /// Where to write the outputs of a position.

@@ -67,6 +67,15 @@ pub(crate) trait Finish: Sync {
         out: ArrayViewMut2<'_, Self::Out>,
     );
 
+    /// Does what is left to do to the outputs of a tile that were made at once.
+    fn finish_last(
+        &self,
+        _tile: &Tile<'_>,
+        _filters: Range<usize>,
+        _rows: &mut OutputRows<'_, Self::Out>,
+    ) {
+    }
+
     /// Writes the outputs of a tile. `out` is (filters, depth, height, width) of an image, and the
     /// tile begins at its position `start`.
     fn finish(
@@ -248,6 +257,7 @@ impl WordTiles<'_> {
                             let rows = rows.in_planes(self.layout.planes, self.layout.plane_step());
                             finish.finish_differing(tile, row, rows, filters.clone(), planes, out);
                         });
+                        finish.finish_last(tile, filters, &mut out);
                         return out.finish(self.kernel);
                     }
                     let sums = self.sum(tile, panels, filters, &mut sums);
