@@ -186,16 +186,24 @@ impl WordTiles<'_> {
     }
 
     fn tile_shape(&self, at_once: bool) -> TileShape {
-        let panels = self.geometry.group_filters().div_ceil(PANEL).clamp(2, MAX_PANELS);
+        let tiles = self.summed != Summed::DifferingBits && self.kernel.has_tiles();
+        let (panels, sums, words) = match tiles {
+            true => (MAX_PANELS / 2, 2 * TILE_SUMS, 4 * TILE_WORDS),
+            false => (MAX_PANELS, TILE_SUMS, TILE_WORDS),
+        };
+        let panels = self.geometry.group_filters().div_ceil(PANEL).clamp(2, panels);
         let mut rows = match at_once {
             true => MAX_ROWS, // there are no sums
-            false => (TILE_SUMS / (panels * PANEL)).min(MAX_ROWS),
+            false => (sums / (panels * PANEL)).min(MAX_ROWS),
         };
         if !self.layout.direct {
-            rows = rows.min(TILE_WORDS / self.layout.gathered_words().max(1)).max(MIN_ROWS);
+            rows = rows.min(words / self.layout.gathered_words().max(1)).max(MIN_ROWS);
         }
         let panel_words = (self.panels.planes() * self.panels.panel_words()).max(1) * PANEL;
-        let cached = (CACHED_WORDS / panel_words).max(1).next_multiple_of(panels);
+        let cached = match self.geometry.positions() <= rows {
+            true => self.geometry.filters.div_ceil(PANEL).max(panels), // there is no other tile
+            false => (CACHED_WORDS / panel_words).max(1).next_multiple_of(panels),
+        };
         TileShape { rows, panels, cached_panels: cached, at_once }
     }
 
