@@ -21,7 +21,7 @@ use crate::pack::Codes;
 use crate::padding::Padding;
 use crate::panels::Panels;
 use crate::quantizer::{Levels, Threshold, check_numbers};
-use crate::scratch::{Floats, Integers, Scratch, Side, product, take};
+use crate::scratch::{Floats, Integers, Scratch, Side, product, take, take_aligned};
 use crate::weight_only::{CodedWeights, MANY_ROWS};
 use crate::word_layout::WordLayout;
 use crate::word_tiles::WordTiles;
@@ -164,8 +164,13 @@ impl<'a, T: Element> Call<'a, '_, T> {
         }
         let (kernel, geometry) = (self.kernel, &self.task.geometry);
         let Exact { activation, weight, form, mut panels } = exact;
-        let layout = &WordLayout::new(geometry, form, activation.bits() as usize);
-        let words = take(&mut buffers.words, layout.input_len(geometry)?, "packed activations")?;
+        let mut layout = WordLayout::new(geometry, form, activation.bits() as usize);
+        if form == Form::Bytes && kernel.has_tiles() {
+            layout.gather_short_lines(geometry);
+        }
+        let layout = &layout;
+        let len = layout.input_len(geometry)?;
+        let words = take_aligned(&mut buffers.words, len, "packed activations")?;
         let threshold = self.task.activation.threshold().filter(|_| form == Form::Planes);
         // The packing finds NaNs, but scales must be of numbers.
         let found_later = !self.task.activation.scales_samples();

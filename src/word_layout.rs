@@ -12,11 +12,16 @@
 use crate::Result;
 use crate::form::Form;
 use crate::geometry::Geometry;
-use crate::scratch::{product, reserve, take};
+use crate::scratch::{product, reserve, take_aligned};
 
 /// Padding is laid around an image only as long as it makes it at most so many times larger;
 /// a long window over little else but padding is gathered.
 pub(crate) const PADDED_SIZE: usize = 4;
+
+/// Output positions of lines that [`WordLayout::gather_short_lines`] joins, and how many filters
+/// must use the gathered windows.
+const SHORT_LINE: usize = 12;
+const FILTERS_GATHERED_FOR: usize = 64;
 
 /// See the module.
 #[derive(Clone, Copy, Debug)]
@@ -79,6 +84,17 @@ impl WordLayout {
             layout.grid = geometry.input;
         }
         layout
+    }
+
+    /// Has windows gathered where lines of output positions are so short that kernels which take
+    /// many rows at a time gain more by that than it costs.
+    pub(crate) fn gather_short_lines(&mut self, geometry: &Geometry) {
+        let width = geometry.output[2];
+        let short = width < SHORT_LINE && geometry.positions() > width;
+        if short && geometry.group_filters() >= FILTERS_GATHERED_FOR {
+            self.direct = false;
+            self.grid = geometry.input;
+        }
     }
 
     /// Pixels of an image that windows are read from.
@@ -188,6 +204,9 @@ impl WordLayout {
             });
         }
         let channel_bits = geometry.group_channels() * self.code_bits;
+        if self.planes == 1 && channel_bits.is_multiple_of(32) {
+            return self.gather_words(geometry, image, pad, position, row);
+        }
         row.fill(0);
         geometry.for_each_tap(position, |tap, pixel| {
             let pixel = pixel.map(|pixel| &image[pixel * self.pixel_words..]);
@@ -236,6 +255,30 @@ impl WordLayout {
         words.next().into_iter().for_each(|word| *word = held as u32);
     }
 
+    /// The same for a plane of pixels that fill their words.
+    fn gather_words(
+        &self,
+        geometry: &Geometry,
+        image: &[u32],
+        pad: u8,
+        position: usize,
+        row: &mut [u32],
+    ) {
+        let len = self.plane_words;
+        geometry.for_each_run(position, |taps, first| {
+            let row = &mut row[taps.start * len..taps.end * len];
+            let Some(first) = first else { return row.fill(self.pad_word(pad, 0)) };
+            let pixels = &image[first * self.pixel_words..];
+            if len == self.pixel_words {
+                return row.copy_from_slice(&pixels[..row.len()]);
+            }
+            let pixels = pixels.chunks(self.pixel_words);
+            row.chunks_mut(len)
+                .zip(pixels)
+                .for_each(|(row, pixel)| row.copy_from_slice(&pixel[..len]));
+        });
+    }
+
     /// A word of padded codes in a plane.
     pub(crate) fn pad_word(&self, code: u8, plane: usize) -> u32 {
         match self.code_bits {
@@ -253,7 +296,7 @@ impl WordLayout {
         padded: &'a mut Vec<u32>,
     ) -> Result<&'a [u32]> {
         let len = product(&[geometry.batch, self.image_words()], "packed activations")?;
-        let padded = take(padded, len, "packed activations")?;
+        let padded = take_aligned(padded, len, "packed activations")?;
         if len == 0 {
             return Ok(padded);
         }

@@ -198,22 +198,29 @@ impl WordTiles<'_> {
         Ok(())
     }
 
+    /// Sums stay in the first cache, as do the panels that a kernel takes at a time while it
+    /// multiplies all rows with them. Filters come first, so that outputs that lie side by side are
+    /// written together; where they lie apart, they come few at a time.
     fn tile_shape(&self, at_once: bool, side_by_side: bool) -> TileShape {
+        let tiles = self.summed != Summed::DifferingBits && self.kernel.has_tiles();
         let (mut rows, panels) = match (side_by_side, at_once) {
             (true, true) => (64, 16),
+            (true, false) if tiles => (64, 8),
             (true, false) => (64, 4),
             (false, _) => (128, 2),
         };
         let panels = self.geometry.group_filters().div_ceil(PANEL).clamp(2, panels);
         if !self.layout.direct {
-            rows = rows.min(TILE_WORDS / self.layout.gathered_words().max(1)).max(MIN_ROWS);
+            let words = if tiles { 4 * TILE_WORDS } else { TILE_WORDS };
+            rows = rows.min(words / self.layout.gathered_words().max(1)).max(MIN_ROWS);
         }
         let panel_words = (self.panels.planes() * self.panels.panel_words()).max(1) * PANEL;
         let cached_panels = match side_by_side || !self.layout.direct {
+            _ if self.geometry.positions() <= rows => self.geometry.filters.div_ceil(PANEL),
             true => (CACHED_WORDS / panel_words).max(1).next_multiple_of(panels),
             false => panels, // few planes at a time, for whole images
         };
-        TileShape { rows, panels, cached_panels, at_once }
+        TileShape { rows, panels, cached_panels: cached_panels.max(panels), at_once }
     }
 
     /// Computes a block on this thread.

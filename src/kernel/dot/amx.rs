@@ -1,13 +1,19 @@
 //! With AMX: products of tiles.
 
-use super::tiles::{self, PanelTiles, RowTiles, Run, SIDE, SumTiles, Tiles};
+use super::tiles::{self, PanelTiles, RowTiles, Run, SIDE, SumTiles, Tiles, Words};
 use super::{Rows, Weights, Width, avx512};
 use std::arch::asm;
 use std::arch::x86_64::*;
-use std::mem::offset_of;
+use std::mem::{MaybeUninit, offset_of};
 
-/// Fewer rows do not make up for loading the panels as tiles.
-const LEAST_ROWS: usize = 5;
+/// Fewer rows do not make up for loading the panels as tiles, nor less work for setting them up:
+/// rows times words times filters.
+const LEAST_ROWS: usize = 6;
+const LEAST_WORK: usize = 1 << 15;
+
+/// Steps for which two panels of narrow weights are unpacked: with the rows, they stay in the first
+/// cache.
+const NARROW_STEPS: usize = 16;
 
 /// See [`Kernel::sum_products`](super::Kernel::sum_products).
 ///
@@ -21,13 +27,37 @@ pub(super) unsafe fn sum_products(
     sums: &mut [i32],
     stride: usize,
 ) {
+    let work = rows.count() * weights.panels.len() * weights.width.span();
+    // SAFETY: as here.
+    unsafe {
+        match rows.count() < LEAST_ROWS || work < LEAST_WORK {
+            true => avx512::sum_products(rows, weights, sums, stride),
+            false => sum_on_tiles(rows, weights, sums, stride),
+        }
+    }
+}
+
+/// The same, of however few rows.
+///
+/// # Safety
+/// As there.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+pub(super) unsafe fn sum_on_tiles(
+    rows: Rows<'_>,
+    weights: Weights<'_>,
+    sums: &mut [i32],
+    stride: usize,
+) {
     // SAFETY: as here; nothing else uses tiles.
     unsafe {
         match weights.width {
-            _ if rows.count() < LEAST_ROWS => avx512::sum_products(rows, weights, sums, stride),
-            Width::Bits8 => tiles::sum_products::<Amx, 1>(rows, weights, sums, stride),
-            Width::Bits4 => tiles::sum_products::<Amx, 2>(rows, weights, sums, stride),
-            Width::Bits2 => tiles::sum_products::<Amx, 4>(rows, weights, sums, stride),
+            Width::Bits8 => tiles::sum_products::<Amx, 1, 1>(rows, weights, sums, stride),
+            Width::Bits4 => {
+                tiles::sum_products::<Amx, 2, NARROW_STEPS>(rows, weights, sums, stride)
+            }
+            Width::Bits2 => {
+                tiles::sum_products::<Amx, 4, NARROW_STEPS>(rows, weights, sums, stride)
+            }
         }
     }
 }
@@ -45,21 +75,33 @@ struct Shapes {
     rows: [u8; 16],
 }
 
+/// For tiles of each number of rows.
+static SHAPES: [Shapes; SIDE + 1] = {
+    const NONE: Shapes = Shapes {
+        palette: 1,
+        start_row: 0,
+        reserved: [0; 14],
+        row_bytes: [64, 64, 64, 64, 64, 64, 64, 64, 0, 0, 0, 0, 0, 0, 0, 0],
+        rows: [0; 16],
+    };
+    let mut shapes = [NONE; SIDE + 1];
+    let mut rows = 1;
+    while rows <= SIDE {
+        let (n, all) = (rows as u8, SIDE as u8);
+        shapes[rows].rows = [n, n, n, n, n, n, all, all, 0, 0, 0, 0, 0, 0, 0, 0];
+        rows += 1;
+    }
+    shapes
+};
+
 impl Tiles for Amx {
     #[inline(always)]
     unsafe fn new(rows: usize) -> Self {
-        let mut shapes = Shapes {
-            palette: 1,
-            start_row: 0,
-            reserved: [0; 14],
-            row_bytes: [0; 16],
-            rows: [0; 16],
-        };
-        shapes.row_bytes[..8].fill(64);
-        shapes.rows[..6].fill(rows as u8);
-        shapes.rows[6..8].fill(SIDE as u8);
+        let shapes = &SHAPES[rows];
         // SAFETY: the caller vouches for the CPU.
-        unsafe { asm!("ldtilecfg [{}]", in(reg) &shapes, options(nostack, preserves_flags)) };
+        unsafe {
+            asm!("ldtilecfg [{}]", in(reg) shapes, options(nostack, readonly, preserves_flags));
+        }
         Amx
     }
 
@@ -82,14 +124,26 @@ impl Tiles for Amx {
     }
 
     #[inline(always)]
-    unsafe fn gather(row: *const u32, runs: &[Run], to: *mut [u32; SIDE]) {
+    unsafe fn gather(row: *const u32, runs: &[Run], to: &mut MaybeUninit<Words>) {
         // SAFETY: the words are there, and lanes that are masked out are not read.
         unsafe {
             let mut words = _mm512_setzero_si512();
             for &(mask, first) in runs {
                 words = _mm512_mask_loadu_epi32(words, mask, row.wrapping_offset(first).cast());
             }
-            _mm512_storeu_si512(to.cast(), words);
+            _mm512_storeu_si512(to.as_mut_ptr().cast(), words);
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn unpack<const SPAN: usize>(packed: &Words, to: &mut [MaybeUninit<Words>; SPAN]) {
+        // SAFETY: the CPU has AVX-512, and both are as long as vectors.
+        unsafe {
+            let packed = _mm512_loadu_si512(packed.as_ptr().cast());
+            for (w, to) in to.iter_mut().enumerate() {
+                let weights = avx512::unpack::<SPAN>(packed, w);
+                _mm512_storeu_si512(to.as_mut_ptr().cast(), weights);
+            }
         }
     }
 }

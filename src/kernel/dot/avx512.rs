@@ -142,7 +142,7 @@ unsafe fn block<const M: usize, const P: usize, const SPAN: usize>(
 /// The weights of the `w`th of the words that share a word of the panel.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn unpack<const SPAN: usize>(packed: __m512i, w: usize) -> __m512i {
+pub(super) fn unpack<const SPAN: usize>(packed: __m512i, w: usize) -> __m512i {
     if SPAN == 1 {
         return packed;
     }

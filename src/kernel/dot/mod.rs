@@ -37,6 +37,11 @@ pub(crate) struct Weights<'a> {
 }
 
 impl Kernel {
+    /// Whether it multiplies bytes on tiles, which take many rows at a time.
+    pub(crate) fn has_tiles(self) -> bool {
+        self.0 == Isa::Amx
+    }
+
     /// Writes to `sums[row * stride + filter]` the sum of the products of a row's codes, which are
     /// unsigned bytes, with a filter's weights.
     ///

@@ -164,13 +164,18 @@ impl Case {
         for kernel in available() {
             check(kernel.isa().name(), &|sums| kernel.sum_products(rows, weights, sums, stride));
         }
+        #[cfg(target_arch = "x86_64")]
+        if Kernel::new(Isa::Amx).is_some() {
+            // However little there is to do. SAFETY: the CPU has tiles; the lengths are as above.
+            check("tiles", &|sums| unsafe { amx::sum_on_tiles(rows, weights, sums, stride) });
+        }
         check("model of tiles", &|sums| match width {
             // SAFETY: the lengths are those of a kernel; the model runs on any CPU.
-            Width::Bits8 => unsafe { sum_on_tiles::<Model, 1>(rows, weights, sums, stride) },
+            Width::Bits8 => unsafe { sum_on_tiles::<Model, 1, 1>(rows, weights, sums, stride) },
             // SAFETY: as above.
-            Width::Bits4 => unsafe { sum_on_tiles::<Model, 2>(rows, weights, sums, stride) },
+            Width::Bits4 => unsafe { sum_on_tiles::<Model, 2, 3>(rows, weights, sums, stride) },
             // SAFETY: as above.
-            Width::Bits2 => unsafe { sum_on_tiles::<Model, 4>(rows, weights, sums, stride) },
+            Width::Bits2 => unsafe { sum_on_tiles::<Model, 4, 3>(rows, weights, sums, stride) },
         });
     }
 }

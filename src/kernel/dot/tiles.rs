@@ -13,9 +13,12 @@ use std::ops::Range;
 /// Rows of a tile, the words of each, and the words of a panel that these are multiplied with.
 pub(super) const SIDE: usize = 16;
 
+/// A row of a tile.
+pub(super) type Words = [u32; SIDE];
+
 /// A factor that has no place elsewhere, `[row][word]` or `[word][filter]`.
 #[repr(C, align(64))]
-pub(super) struct Tile([[u32; SIDE]; SIDE]);
+struct Tile([MaybeUninit<Words>; SIDE]);
 
 /// The words of two tiles of rows in a step; one of them may be missing.
 #[repr(C)]
@@ -65,7 +68,14 @@ pub(super) trait Tiles {
     ///
     /// # Safety
     /// The words of all runs are there.
-    unsafe fn gather(row: *const u32, runs: &[Run], to: *mut [u32; SIDE]);
+    unsafe fn gather(row: *const u32, runs: &[Run], to: &mut MaybeUninit<Words>);
+
+    /// Writes the weights that a word of each filter of a panel holds: [`PANEL`] for each of `SPAN`
+    /// words.
+    ///
+    /// # Safety
+    /// The CPU must have what the tiles go with.
+    unsafe fn unpack<const SPAN: usize>(packed: &Words, to: &mut [MaybeUninit<Words>; SPAN]);
 }
 
 /// Pairs of tiles of rows that are multiplied with a panel before the next.
@@ -73,18 +83,17 @@ const PAIRS: usize = 2;
 
 /// Steps whose sums stay in registers.
 const STEPS: usize = 64;
-/// The same if the weights are narrow, and unpacked for these steps.
-const NARROW_STEPS: usize = 16;
 /// How many of the steps may take rows that are gathered.
-const GATHERED: usize = 8;
+const GATHERED: usize = 4;
 
-/// What there is to multiply, in steps, with two panels after another.
-struct Steps {
+/// What there is to multiply, in steps, with two panels after another. All of it may be
+/// uninitialized; `N` steps have room for panels that are not multiplied where they lie.
+struct Steps<const N: usize> {
     /// For each pair of tiles.
-    rows: [[RowTiles; STEPS]; PAIRS],
-    panels: [PanelTiles; STEPS],
-    gathered: [[[MaybeUninit<Tile>; 2]; GATHERED]; PAIRS],
-    unpacked: [[MaybeUninit<Tile>; NARROW_STEPS]; 2],
+    rows: [[MaybeUninit<RowTiles>; STEPS]; PAIRS],
+    panels: [MaybeUninit<PanelTiles>; STEPS],
+    gathered: [[[Tile; 2]; GATHERED]; PAIRS],
+    unpacked: [[Tile; 2]; N],
 }
 
 /// The tiles of some rows. They are all of a size, and if that takes more rows than there are, the
@@ -116,13 +125,14 @@ impl Cut {
 }
 
 /// See [`Kernel::sum_products`](super::Kernel::sum_products). A word of a panel holds the weights of
-/// `SPAN` words.
+/// `SPAN` words. If these are more than one, panels are unpacked, for `N` steps at a time; if not,
+/// the last words may have to be copied, and `N` is 1.
 ///
 /// # Safety
 /// The CPU must have the tiles, of which there is no other value on this thread, and the lengths be
 /// what the caller there checks.
 #[inline(always)]
-pub(super) unsafe fn sum_products<T: Tiles, const SPAN: usize>(
+pub(super) unsafe fn sum_products<T: Tiles, const SPAN: usize, const N: usize>(
     rows: Rows<'_>,
     weights: Weights<'_>,
     sums: &mut [i32],
@@ -133,13 +143,9 @@ pub(super) unsafe fn sum_products<T: Tiles, const SPAN: usize>(
         return;
     }
     let cut = Cut::new(rows.count());
-    let none = RowTiles { tiles: [std::ptr::null(); 2], stride: 0 };
-    let mut steps = Steps {
-        rows: [[none; STEPS]; PAIRS],
-        panels: [none.tiles; STEPS],
-        gathered: [const { [const { [const { MaybeUninit::uninit() }; 2] }; GATHERED] }; PAIRS],
-        unpacked: [const { [const { MaybeUninit::uninit() }; NARROW_STEPS] }; 2],
-    };
+    let mut steps = MaybeUninit::<Steps<N>>::uninit();
+    // SAFETY: all of it may be uninitialized.
+    let steps = unsafe { &mut *steps.as_mut_ptr() };
     // SAFETY: the caller vouches for the CPU and the lengths; a tile is no higher than `SIDE`, and
     // `Steps` sets what it points to.
     unsafe {
@@ -148,10 +154,12 @@ pub(super) unsafe fn sum_products<T: Tiles, const SPAN: usize>(
             let pairs = first..cut.pairs().min(first + PAIRS);
             let mut word = 0;
             while word < len {
-                let count = steps.set_rows::<T, SPAN>(rows, cut, pairs.clone(), word);
+                let most = if SPAN == 1 { STEPS } else { N };
+                let count = steps.set_rows::<T>(rows, cut, pairs.clone(), word, most);
                 let panels = weights.panels.chunks(2 * len / SPAN * PANEL).enumerate();
                 for (i, panels) in panels {
-                    let two = steps.set_panels::<SPAN>(panels, len, word, count);
+                    let panel_len = len / SPAN * PANEL;
+                    steps.set_panels::<T, SPAN>(panels, panel_len, word, count);
                     for (pair, row_tiles) in pairs.clone().zip(&steps.rows) {
                         let to = sums.as_mut_ptr().add(2 * i * PANEL);
                         let mut to = SumTiles {
@@ -160,12 +168,13 @@ pub(super) unsafe fn sum_products<T: Tiles, const SPAN: usize>(
                             are_begun: word > 0,
                         };
                         let starts = cut.pair(pair);
-                        let two_rows = starts.len() == 2;
+                        let is_two = (starts.len() == 2, panels.len() > panel_len);
                         for (tile, start) in to.tiles.iter_mut().zip(starts) {
                             *tile = tile.add(start * stride);
                         }
-                        let (rows, panels) = (&row_tiles[..count], &steps.panels[..count]);
-                        match (two_rows, two) {
+                        let (rows, panels) =
+                            (first_of(row_tiles, count), first_of(&steps.panels, count));
+                        match is_two {
                             (true, true) => tiles.multiply::<2, 2>(rows, panels, to),
                             (true, false) => tiles.multiply::<2, 1>(rows, panels, to),
                             (false, true) => tiles.multiply::<1, 2>(rows, panels, to),
@@ -179,20 +188,21 @@ pub(super) unsafe fn sum_products<T: Tiles, const SPAN: usize>(
     }
 }
 
-impl Steps {
+impl<const N: usize> Steps<N> {
     /// Sets the rows of some pairs for as many steps as there is room for, and returns how many.
     ///
     /// # Safety
-    /// The pairs are some of these rows, no more than `PAIRS`.
+    /// The CPU must have what the tiles go with. The pairs are some of these rows, no more than
+    /// `PAIRS`.
     #[inline(always)]
-    unsafe fn set_rows<T: Tiles, const SPAN: usize>(
+    unsafe fn set_rows<T: Tiles>(
         &mut self,
         rows: Rows<'_>,
         cut: Cut,
         pairs: Range<usize>,
         first_word: usize,
+        most: usize,
     ) -> usize {
-        let most = if SPAN == 1 { STEPS } else { NARROW_STEPS };
         let mut gathered = 0;
         let mut count = 0;
         for offsets in rows.offsets()[first_word..].chunks(SIDE).take(most) {
@@ -215,67 +225,77 @@ impl Steps {
                         tiles[t] = unsafe { from.add(offsets[0] as usize) };
                         continue;
                     }
-                    let to: *mut [u32; SIDE] =
-                        self.gathered[i][gathered - 1][t].as_mut_ptr().cast();
-                    for row in 0..cut.height {
-                        // SAFETY: as above; a tile has room for all its rows.
-                        unsafe {
-                            T::gather(from.wrapping_add(row * rows.step()), runs, to.add(row));
-                        }
+                    let to = &mut self.gathered[i][gathered - 1][t].0;
+                    for (row, to) in to[..cut.height].iter_mut().enumerate() {
+                        // SAFETY: as above.
+                        unsafe { T::gather(from.wrapping_add(row * rows.step()), runs, to) };
                     }
-                    tiles[t] = to.cast();
+                    tiles[t] = to.as_ptr().cast();
                 }
                 let stride = if direct { rows.step() } else { SIDE } * size_of::<u32>();
-                self.rows[i][count] = RowTiles { tiles, stride };
+                self.rows[i][count].write(RowTiles { tiles, stride });
             }
             count += 1;
         }
         count
     }
 
-    /// Sets one or two panels, for rows of `len` words, for some steps. Returns whether they are
-    /// two.
+    /// Sets one or two panels for some steps.
+    ///
+    /// # Safety
+    /// The CPU must have what the tiles go with.
     #[inline(always)]
-    fn set_panels<const SPAN: usize>(
+    unsafe fn set_panels<T: Tiles, const SPAN: usize>(
         &mut self,
         panels: &[u32],
-        len: usize,
+        panel_len: usize,
         first_word: usize,
         count: usize,
-    ) -> bool {
-        let panel_len = len / SPAN * PANEL;
-        for (p, panel) in panels.chunks(panel_len).enumerate() {
-            let words = panel[first_word / SPAN * PANEL..].chunks(SIDE / SPAN * PANEL);
-            for (i, (words, tiles)) in words.zip(&mut self.panels[..count]).enumerate() {
-                let tile = match SPAN == 1 && words.len() == SIDE * PANEL {
-                    true => words.as_ptr(),
-                    false => {
-                        let place = if SPAN == 1 { 0 } else { i };
-                        unpack::<SPAN>(words, &mut self.unpacked[p][place])
-                    }
+    ) {
+        let step_len = SIDE / SPAN * PANEL;
+        for i in 0..count {
+            let mut tiles = [std::ptr::null(); 2];
+            for (p, (panel, tile)) in panels.chunks(panel_len).zip(&mut tiles).enumerate() {
+                let words = &panel[first_word / SPAN * PANEL + i * step_len..];
+                *tile = if SPAN == 1 && words.len() >= step_len {
+                    words.as_ptr()
+                } else {
+                    let words = words[..step_len.min(words.len())].as_chunks().0;
+                    let unpacked = &mut self.unpacked[if SPAN == 1 { 0 } else { i }][p];
+                    // SAFETY: the caller vouches for the CPU.
+                    unsafe { unpacked.unpack::<T, SPAN>(words) }
                 };
-                tiles[p] = tile;
             }
+            self.panels[i].write(tiles);
         }
-        panels.len() > panel_len
     }
 }
 
-/// Writes the weights of up to a step, and zeros behind them.
-#[inline(always)]
-fn unpack<const SPAN: usize>(words: &[u32], tile: &mut MaybeUninit<Tile>) -> *const u32 {
-    let bits = 8 / SPAN;
-    let mask = u32::from_ne_bytes([(0xff_u32 >> (8 - bits)) as u8; 4]);
-    let tile = tile.write(Tile([[0; SIDE]; SIDE]));
-    let words = words.as_chunks::<PANEL>().0;
-    for (words, unpacked) in words.iter().zip(tile.0.chunks_mut(SPAN)) {
-        for (i, unpacked) in unpacked.iter_mut().enumerate() {
-            for (unpacked, &word) in unpacked.iter_mut().zip(words) {
-                *unpacked = word >> (i * bits) & mask;
-            }
+/// The first of a table.
+///
+/// # Safety
+/// So many are written.
+unsafe fn first_of<V>(table: &[MaybeUninit<V>], count: usize) -> &[V] {
+    // SAFETY: the caller vouches for them.
+    unsafe { std::slice::from_raw_parts(table[..count].as_ptr().cast(), count) }
+}
+
+impl Tile {
+    /// Writes the weights of up to a step, and zeros behind them.
+    ///
+    /// # Safety
+    /// The CPU must have what the tiles go with.
+    #[inline(always)]
+    unsafe fn unpack<T: Tiles, const SPAN: usize>(&mut self, packed: &[Words]) -> *const u32 {
+        let rows = self.0.as_chunks_mut::<SPAN>().0;
+        let (written, others) = rows.split_at_mut(packed.len());
+        for (packed, to) in packed.iter().zip(written) {
+            // SAFETY: the caller vouches for the CPU.
+            unsafe { T::unpack(packed, to) };
         }
+        others.as_flattened_mut().fill(MaybeUninit::new([0; SIDE]));
+        self.0.as_ptr().cast()
     }
-    tile.0.as_ptr().cast()
 }
 
 #[inline(always)]

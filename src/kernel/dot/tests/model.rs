@@ -1,7 +1,8 @@
 //! Tiles in plain Rust, so that what surrounds them is tested on any CPU.
 
 use crate::kernel::PANEL;
-use crate::kernel::dot::tiles::{PanelTiles, RowTiles, Run, SIDE, SumTiles, Tiles};
+use crate::kernel::dot::tiles::{PanelTiles, RowTiles, Run, SIDE, SumTiles, Tiles, Words};
+use std::mem::MaybeUninit;
 
 /// Tiles of so many rows.
 pub(super) struct Model(usize);
@@ -65,7 +66,7 @@ impl Tiles for Model {
         }
     }
 
-    unsafe fn gather(row: *const u32, runs: &[Run], to: *mut [u32; SIDE]) {
+    unsafe fn gather(row: *const u32, runs: &[Run], to: &mut MaybeUninit<Words>) {
         let mut words = [0; SIDE];
         for (lane, word) in words.iter_mut().enumerate() {
             for &(_, first) in runs.iter().filter(|(mask, _)| mask >> lane & 1 == 1) {
@@ -73,7 +74,14 @@ impl Tiles for Model {
                 *word = unsafe { *row.offset(first + lane as isize) };
             }
         }
-        // SAFETY: it is a row of a tile.
-        unsafe { to.write(words) };
+        to.write(words);
+    }
+
+    unsafe fn unpack<const SPAN: usize>(packed: &Words, to: &mut [MaybeUninit<Words>; SPAN]) {
+        let bits = 8 / SPAN;
+        for (w, to) in to.iter_mut().enumerate() {
+            let each = |byte: u8| ((u32::from(byte) >> (w * bits)) & ((1 << bits) - 1)) as u8;
+            to.write(packed.map(|word| u32::from_ne_bytes(word.to_ne_bytes().map(each))));
+        }
     }
 }
