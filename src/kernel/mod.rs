@@ -18,6 +18,7 @@
 
 mod compare;
 mod dot;
+mod float_product;
 mod isa;
 mod lanes;
 mod pack;
@@ -29,6 +30,7 @@ mod testing;
 mod transpose;
 
 pub(crate) use dot::{LONGEST, Weights, Width};
+pub(crate) use float_product::multiply;
 pub(crate) use isa::starts_two_byte_products;
 pub use isa::{Isa, force_isa};
 pub(crate) use lanes::{LANES, SignWindows};
