@@ -15,7 +15,7 @@
 //!
 //! - `convolutions`: each layer (channels, height and width, filters) at batch 1 and 8, with its
 //!   share of the popcount roofline;
-//! - `backward`: all gradients of a layer. `float` is given its buffers, `qnn` quantizes all
+//! - `backward`: all gradients of a layer, at batch 1 and 8. `float` is given its buffers, `qnn` quantizes all
 //!   operands anew and returns new arrays;
 //! - `threads`: one thread against two, if the process may use two CPUs: not under `taskset -c 1`.
 //!
@@ -272,13 +272,16 @@ fn convolution_table(isa: &str) {
 fn backward_table() {
     let mut table = Table::new(Unit::Mac, &["float"], None);
     for shape in &LAYERS[..3] {
-        let layer = Layer::new(*shape, 8);
-        let contestants = vec![
-            layer.qnn_backward("qnn NHWC", Memory::Nhwc),
-            layer.qnn_backward("qnn NCHW", Memory::Nchw),
-            layer.float_backward(),
-        ];
-        table.case(&layer.name(), contestants);
+        for batch in BATCHES {
+            let layer = Layer::new(*shape, batch);
+            layer.check_floats();
+            let contestants = vec![
+                layer.qnn_backward("qnn NHWC", Memory::Nhwc),
+                layer.qnn_backward("qnn NCHW", Memory::Nchw),
+                layer.float_backward(),
+            ];
+            table.case(&layer.name(), contestants);
+        }
     }
     println!("\n{table}");
 }

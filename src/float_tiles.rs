@@ -10,9 +10,10 @@ use crate::kernel::{Kernel, PANEL};
 use crate::output_rows::OutputRows;
 use crate::parallel::blocks;
 use crate::scratch::{product, take};
+use crate::views::{matrix, matrix_mut};
 use crate::weight_only::{CodedWeights, MANY_ROWS};
 use ndarray::linalg::general_mat_mul;
-use ndarray::{ArrayView2, ArrayViewMut2, ArrayViewMut4, ArrayViewMut5, s};
+use ndarray::{ArrayViewMut4, ArrayViewMut5, s};
 use std::ops::Range;
 
 /// A forward whose operands are quantized: only products and the epilogue are left to do.
@@ -134,6 +135,7 @@ impl<T: Element> FloatTiles<'_, T> {
                 let rows = matrix(count, row_len, rows);
                 let weights = matrix(filters.len(), row_len, &weights[filters.start * row_len..]);
                 let mut dots = matrix_mut(count, filters.len(), dots);
+                // Threads may cut tiles short. The gemm crate sums in another order then.
                 general_mat_mul(T::one(), &rows, &weights.t(), T::zero(), &mut dots);
             }
             FloatWeights::Codes(weights) => weights.multiply(rows, filters, dots),
@@ -173,14 +175,4 @@ impl<T: Element> FloatTiles<'_, T> {
         }
         rows
     }
-}
-
-/// The first `rows * columns` elements as a matrix.
-pub(crate) fn matrix<T>(rows: usize, columns: usize, values: &[T]) -> ArrayView2<'_, T> {
-    ArrayView2::from_shape((rows, columns), &values[..rows * columns]).expect("sizes agree")
-}
-
-/// The same, to write to.
-pub(crate) fn matrix_mut<T>(rows: usize, columns: usize, values: &mut [T]) -> ArrayViewMut2<'_, T> {
-    ArrayViewMut2::from_shape((rows, columns), &mut values[..rows * columns]).expect("sizes agree")
 }

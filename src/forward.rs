@@ -327,7 +327,7 @@ impl<'a, T: Element> Call<'a, '_, T> {
         let epilogue = self.epilogue(bias.as_ref(), magnitudes, &mut buffers.side)?;
         quantize_lanes(&self.task.samples(x), lanes, |sample| {
             let coder = self.task.coder(magnitudes, sample);
-            move |x| coder.value(x)
+            move |lanes: &mut [T]| coder.values(lanes)
         });
         let few = geometry.batch.saturating_mul(geometry.positions()) < MANY_ROWS;
         let weights = match self.weights.codes() {

@@ -75,6 +75,31 @@ impl Geometry {
         Ok(geometry)
     }
 
+    /// The convolution, from outputs to inputs, whose windows hold the outputs that saw an input, the
+    /// last tap first; `None` if strides leave some out, or padding none to see.
+    pub(crate) fn transposed(&self) -> Option<Self> {
+        let mut window = self.window;
+        if window.stride != [1; 3] {
+            return None;
+        }
+        for axis in 0..3 {
+            let reach = (self.kernel[axis] - 1) * window.dilation[axis];
+            for padding in &mut window.padding[axis] {
+                *padding = reach.checked_sub(*padding)?;
+            }
+        }
+        let Geometry { batch, channels, filters, input, kernel, output, .. } = *self;
+        Some(Geometry {
+            window,
+            batch,
+            channels: filters,
+            filters: channels,
+            input: output,
+            kernel,
+            output: input,
+        })
+    }
+
     pub(crate) fn groups(&self) -> usize {
         self.window.groups
     }

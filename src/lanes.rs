@@ -3,15 +3,20 @@
 use crate::Element;
 use crate::Result;
 use crate::geometry::Geometry;
+use crate::kernel::Kernel;
 use crate::parallel::any_chunk;
 use crate::scratch::{product, take};
+use crate::views::matrix_mut;
 use ndarray::{ArrayView4, ArrayView5, Axis};
 
-/// Quantizes every activation of `x` (N, C, D, H, W), whatever its strides, by the quantizer of its
-/// image.
-pub(crate) fn quantize_lanes<T: Element, L: Copy + Send, Q: Fn(T) -> L>(
+/// Numbers that are brought together before they are quantized in place.
+const BLOCK: usize = 1 << 10;
+
+/// Brings the channels of each pixel of `x` (N, C, D, H, W) together, whatever its strides, and has
+/// them quantized in place by the quantizer of their image.
+pub(crate) fn quantize_lanes<T: Element, Q: Fn(&mut [T])>(
     x: &ArrayView5<'_, T>,
-    lanes: &mut [L],
+    lanes: &mut [T],
     quantizer: impl Fn(usize) -> Q + Sync,
 ) {
     let images = x.len_of(Axis(0));
@@ -25,25 +30,32 @@ pub(crate) fn quantize_lanes<T: Element, L: Copy + Send, Q: Fn(T) -> L>(
     });
 }
 
-fn quantize_image<T: Element, L>(
+fn quantize_image<T: Element>(
     image: ArrayView4<'_, T>,
-    lanes: &mut [L],
-    quantize: &impl Fn(T) -> L,
+    lanes: &mut [T],
+    quantize: &impl Fn(&mut [T]),
 ) {
     let channels = image.len_of(Axis(0));
-    if channels_are_closest(&image) {
-        let pixels = image.permuted_axes([1, 2, 3, 0]);
-        for (lane, &x) in lanes.iter_mut().zip(&pixels) {
-            *lane = quantize(x);
+    let pixels = image.permuted_axes([1, 2, 3, 0]);
+    if let Some(pixels) = pixels.as_slice() {
+        for (lanes, pixels) in lanes.chunks_mut(BLOCK).zip(pixels.chunks(BLOCK)) {
+            lanes.copy_from_slice(pixels);
+            quantize(lanes);
         }
+        return;
+    }
+    if let Some(planes) = image.as_slice() {
+        let pixels = matrix_mut(planes.len() / channels, channels, lanes);
+        Kernel::current().transpose(planes, pixels);
+    } else if channels_are_closest(&image) {
+        lanes.iter_mut().zip(&pixels).for_each(|(lane, &x)| *lane = x);
     } else {
         for (channel, plane) in image.outer_iter().enumerate() {
             let lanes = lanes[channel..].iter_mut().step_by(channels);
-            for (lane, &x) in lanes.zip(&plane) {
-                *lane = quantize(x);
-            }
+            lanes.zip(&plane).for_each(|(lane, &x)| *lane = x);
         }
     }
+    lanes.chunks_mut(BLOCK).for_each(quantize);
 }
 
 /// Whether the channels of a pixel lie closer to each other than to those of other pixels.

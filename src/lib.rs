@@ -70,8 +70,9 @@
 //!   of both operands (1 for signs), scaled and biased. The same bits come out at any number of
 //!   threads, in any memory layout, packed or not.
 //! - Wider codes, and operands that are not quantized, are multiplied as floats by `ndarray`; but
-//!   weights of up to 8 bits, with few output positions, as they are packed. Both sum in an order
-//!   of their own, which depends on sizes alone.
+//!   weights of up to 8 bits, with few output positions, as they are packed. Gradients are
+//!   multiplied by the gemm crate. All sum in an order of their own, which depends on sizes and on
+//!   the CPU, but not on the number of threads.
 //! - A zero of either sign has the sign +1. A NaN is an [`Error`]; infinities are numbers, but no
 //!   scales.
 //! - Bad input gives a typed [`Error`], and no panic.

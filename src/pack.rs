@@ -225,7 +225,17 @@ impl<T: Element> PackedWeights<T> {
             return rows.copy_from_slice(&self.values);
         };
         let values: [T; 256] = std::array::from_fn(|code| levels.value(code as u32));
+        let [zero, one, ..] = values;
         for (filter, row) in rows.chunks_mut(self.row_len().max(1)).enumerate() {
+            if self.panels.hold_bits() {
+                // A choice of two, for vectors.
+                for (row, word) in row.chunks_mut(32).zip(self.panels.row(0, filter)) {
+                    for (i, value) in row.iter_mut().enumerate() {
+                        *value = if word >> i & 1 == 0 { zero } else { one };
+                    }
+                }
+                continue;
+            }
             let codes = row.iter_mut().zip(self.panels.codes(filter));
             codes.for_each(|(value, code)| *value = values[code as usize]);
         }

@@ -367,6 +367,11 @@ impl Panels {
         Ok(())
     }
 
+    /// Whether codes are held as one bit each.
+    pub(crate) fn hold_bits(&self) -> bool {
+        self.held == Held::Planes(1)
+    }
+
     /// The words of a filter in a plane.
     pub(crate) fn row(&self, plane: usize, filter: usize) -> impl Iterator<Item = u32> {
         let start = plane * self.plane_len() + self.start(filter) + filter % PANEL;

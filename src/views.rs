@@ -2,11 +2,24 @@
 
 use crate::scratch::{product, zeros};
 use crate::{Element, Error, Operand, Result};
-use ndarray::{Array, Array5, ArrayBase, ArrayView5, Axis, Dimension, Ix2, Ix3, Ix4, Ix5, RawData};
+use ndarray::{
+    Array, Array5, ArrayBase, ArrayView2, ArrayView5, ArrayViewMut2, Axis, Dimension, Ix2, Ix3,
+    Ix4, Ix5, RawData,
+};
 
 /// A slice as a tensor in standard layout.
 pub(crate) fn view5<T>(shape: [usize; 5], values: &[T]) -> ArrayView5<'_, T> {
     ArrayView5::from_shape(shape, values).expect("sizes agree")
+}
+
+/// The first `rows * columns` elements as a matrix.
+pub(crate) fn matrix<T>(rows: usize, columns: usize, values: &[T]) -> ArrayView2<'_, T> {
+    ArrayView2::from_shape((rows, columns), &values[..rows * columns]).expect("sizes agree")
+}
+
+/// The same, to write to.
+pub(crate) fn matrix_mut<T>(rows: usize, columns: usize, values: &mut [T]) -> ArrayViewMut2<'_, T> {
+    ArrayViewMut2::from_shape((rows, columns), &mut values[..rows * columns]).expect("sizes agree")
 }
 
 /// An array of zeros, if there is memory for it.
@@ -28,7 +41,8 @@ pub(crate) fn lift_rows<S: RawData>(rows: ArrayBase<S, Ix2>) -> ArrayBase<S, Ix5
 pub(crate) fn lower_rows<T: Element>(image: Array5<T>) -> Array<T, Ix2> {
     let drop = Axis(2);
     let rows = image.index_axis_move(drop, 0).index_axis_move(drop, 0).index_axis_move(Axis(0), 0);
-    rows.reversed_axes().as_standard_layout().into_owned()
+    let rows = rows.reversed_axes();
+    if rows.is_standard_layout() { rows } else { rows.as_standard_layout().into_owned() }
 }
 
 /// The weights of a dense layer, (filters, inputs), as pointwise kernels.

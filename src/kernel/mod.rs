@@ -19,6 +19,7 @@
 mod compare;
 mod cpu;
 mod dot;
+mod float_product;
 mod isa;
 mod lanes;
 mod pack;
@@ -31,6 +32,7 @@ mod transpose;
 
 pub(crate) use cpu::starts_two_byte_products;
 pub(crate) use dot::{LONGEST, Weights, Width};
+pub(crate) use float_product::multiply;
 pub use isa::{Isa, force_isa};
 pub(crate) use lanes::{LANES, SignWindows};
 pub(crate) use planes::CODES;

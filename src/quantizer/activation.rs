@@ -215,6 +215,25 @@ impl ActivationQuantizer {
         }
     }
 
+    /// Multiplies gradients by the factor at each `x`.
+    pub(crate) fn chain<T: Element>(&self, gradients: &mut [T], x: &[T]) {
+        match (self.family, self.ste) {
+            (Family::FullPrecision(_), _) => {}
+            (_, Ste::Identity) => return,
+            (_, Ste::Interval { low, high }) => {
+                let (low, high) = (T::of(low), T::of(high));
+                for (gradient, &x) in gradients.iter_mut().zip(x) {
+                    // Both are compared, without a branch, for vectors.
+                    let inside = (x >= low) & (x <= high);
+                    *gradient *= if inside { T::one() } else { T::zero() };
+                }
+                return;
+            }
+            _ => {}
+        }
+        gradients.iter_mut().zip(x).for_each(|(gradient, &x)| *gradient *= self.derivative(x));
+    }
+
     /// The quantized numbers of `x`, in an array of its shape.
     ///
     /// # Errors
@@ -331,6 +350,27 @@ impl<T: Element> ActivationCoder<T> {
             (Family::FullPrecision(function), _) => function.value(x),
             (_, Some(levels)) => levels.value(self.code(x)),
             (_, None) => x,
+        }
+    }
+
+    /// Makes numbers what they become before their sample's magnitude.
+    pub(crate) fn values(&self, numbers: &mut [T]) {
+        match (self.quantizer.threshold(), self.quantizer.levels()) {
+            (Some(threshold), Some(levels)) => {
+                // A choice of two, for vectors.
+                let [zero, one] = [0, 1].map(|code| levels.value(code));
+                let value = |x| if threshold.code(x) == 0 { zero } else { one };
+                numbers.iter_mut().for_each(|x| *x = value(*x));
+            }
+            _ => numbers.iter_mut().for_each(|x| *x = self.value(*x)),
+        }
+    }
+
+    /// Makes numbers what they become.
+    pub(crate) fn quantize(&self, numbers: &mut [T]) {
+        self.values(numbers);
+        if self.quantizer.scales_samples() {
+            numbers.iter_mut().for_each(|x| *x *= self.magnitude);
         }
     }
 
