@@ -26,7 +26,8 @@ pub(crate) struct Cut<'a> {
     pub(crate) filters_per_element: usize,
     /// Filters that are computed together.
     pub(crate) filters_together: usize,
-    /// Positions that are computed together: where there are fewer, filters are divided.
+    /// Positions that are computed together: where there are fewer, filters are divided. 0 where
+    /// they must not be.
     pub(crate) positions_together: usize,
 }
 
@@ -87,7 +88,7 @@ impl Cut<'_> {
     fn axis<O>(&self, out: &ArrayViewMut5<'_, O>) -> Option<Axis> {
         let positions = out.len() / out.len_of(Axis(1)).max(1);
         let filters = out.len_of(Axis(1)) * self.filters_per_element;
-        let few = positions < 2 * self.positions_together && self.geometry.groups() == 1;
+        let few = positions < 2 * self.positions_together;
         if few && filters >= 2 * self.filters_together {
             return Some(Axis(1));
         }

@@ -215,7 +215,7 @@ where
 /// computed exactly; and no quotient by an integer of less than 23 bits lies so close to the middle
 /// of two numbers that the error of the inverse could take it to the wrong one.
 #[inline(always)]
-fn quotient<T: Element>(numerator: T, denominator: T, inverse: T) -> T {
+pub(crate) fn quotient<T: Element>(numerator: T, denominator: T, inverse: T) -> T {
     let estimate = numerator * inverse;
     let left_over = (-estimate).mul_add(denominator, numerator);
     left_over.mul_add(inverse, estimate)

@@ -87,7 +87,8 @@ impl<T: Element> FloatTiles<'_, T> {
         let (filters_together, positions_together) = match self.weights {
             FloatWeights::Values(_) => (usize::MAX, 0),
             // A thread that has a share of the rows would read all weights.
-            FloatWeights::Codes(_) => (2 * PANEL, MANY_ROWS),
+            FloatWeights::Codes(_) if self.geometry.groups() == 1 => (2 * PANEL, MANY_ROWS),
+            FloatWeights::Codes(_) => (usize::MAX, 0),
         };
         let cut = Cut {
             geometry: self.geometry,

@@ -190,7 +190,7 @@ impl WordTiles<'_> {
             geometry: self.geometry,
             filters_per_element: F::FILTERS,
             filters_together: filters.next_multiple_of(F::FILTERS),
-            positions_together: MIN_ROWS,
+            positions_together: if self.geometry.groups() == 1 { MIN_ROWS } else { 0 },
         };
         cut.for_each(Block::whole(out), blocks, buffers, &|block, buffers| {
             self.kernel.vectorize(Compute { tiles: self, finish, block, shape, buffers });

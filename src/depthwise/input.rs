@@ -41,8 +41,7 @@ impl<'a, L: Copy> Bits<'a, L> {
         pad: L,
         numbers: [L; 2],
     ) -> Self {
-        let numbers = std::array::from_fn(|bits| std::array::from_fn(|i| numbers[bits >> i & 1]));
-        Bits { geometry, grid, words, pad, numbers }
+        Bits { geometry, grid, words, pad, numbers: numbers_of_bits(numbers) }
     }
 }
 
@@ -103,8 +102,13 @@ where
     }
 }
 
+/// The numbers that eight bits stand for, from those of one.
+pub(crate) fn numbers_of_bits<L: Copy>(numbers: [L; 2]) -> [[L; BITS]; 256] {
+    std::array::from_fn(|bits| std::array::from_fn(|i| numbers[bits >> i & 1]))
+}
+
 /// Writes the numbers of the bits of a row.
-fn expand_row<L: Copy>(numbers: &[[L; BITS]; 256], words: &[u32], row: &mut [L]) {
+pub(super) fn expand_row<L: Copy>(numbers: &[[L; BITS]; 256], words: &[u32], row: &mut [L]) {
     let (whole, rest) = row.as_chunks_mut::<32>();
     let (whole_words, last) = words.split_at(whole.len());
     for (lanes, word) in whole.iter_mut().zip(whole_words) {

@@ -5,18 +5,25 @@
 //! multiplied with as many of weights, lane by lane. Lanes hold the numerators of values rather
 //! than codes, so that a sum is the numerator of the dot product, padding included.
 //!
-//! From signs to signs, bits are counted where they are (`bits`).
+//! Large planes that are planes in memory are computed one by one instead (`planes`). From signs to
+//! signs, bits are counted where they are (`bits`).
 
 mod bits;
+mod columns;
 mod grid;
 mod input;
 mod layout;
+mod plane_input;
+mod planes;
 mod product;
 mod weights;
 
 pub(crate) use bits::{BitBuffers, BitOperands, BitTiles, MOST_TAPS};
-pub(crate) use input::{Bits, Codes, Source};
+pub(crate) use columns::Columns;
+pub(crate) use input::{Bits, Codes, Source, numbers_of_bits};
 pub(crate) use layout::{Arithmetic, Layout};
+pub(crate) use plane_input::{PlaneBits, PlaneCodes, PlaneSource, plane};
+pub(crate) use planes::{PlaneTiles, are_planes};
 pub(crate) use product::{Long, Product, Short, Signs};
 pub(crate) use weights::lay_weights;
 
@@ -24,7 +31,7 @@ use crate::Result;
 use crate::blocks::{Block, Cut, Divide, Shares};
 use crate::depthwise::weights::Cyclic;
 use crate::geometry::Geometry;
-use crate::kernel::{Code, Kernel};
+use crate::kernel::{Code, Kernel, prefetch_elements};
 use crate::parallel::blocks;
 use crate::scratch::{product, take, take_aligned};
 use crate::tile_sums::Sums;
@@ -75,6 +82,10 @@ pub(crate) struct TileBuffers {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LaneBuffers<L, S> {
     pub(crate) input: Vec<L>,
+    /// Planes without their padding.
+    pub(crate) plane: Vec<L>,
+    /// Weights of a filter alone.
+    pub(crate) lane_weights: Vec<L>,
     pub(crate) weights: Vec<L>,
     pub(crate) sums: Vec<S>,
 }
@@ -196,6 +207,8 @@ impl<P: Product, const N: usize> DepthTiles<'_, P, N> {
         let (_, _, depth, height, width) = out.dim();
         let (positions, all) = (depth * height * width, self.geometry.filters);
         let grid = &self.layout.grid;
+        // Outputs of a tile are one run.
+        let all_together = out.strides()[1] == 1 && out.strides()[4] == all as isize;
         let reach = self.offsets.iter().max().map_or(0, |&offset| offset);
         for (image, mut out) in (first_image..).zip(out.outer_iter_mut()) {
             let mut written = 0;
@@ -207,6 +220,10 @@ impl<P: Product, const N: usize> DepthTiles<'_, P, N> {
                 let missing = lines.start.max(written)..lines.end.max(written);
                 written = missing.end;
                 self.input.write(image, missing, lanes);
+                if all_together {
+                    let next = out.as_ptr().wrapping_add((start + rows) * all);
+                    prefetch_elements(next, rows * all);
+                }
                 self.sum_rows(lanes, position, rows, narrow);
                 for first in (0..all).step_by(shape.filters) {
                     let filters = first..all.min(first + shape.filters);

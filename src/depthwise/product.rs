@@ -17,6 +17,8 @@ pub(crate) trait Product {
     fn buffers(
         buffers: &mut DepthBuffers,
     ) -> (&mut LaneBuffers<Self::Lane, Self::Sum>, &mut TileBuffers);
+    /// The number of a code, from those of 0 and 1.
+    fn number(code: u8, numbers: [Self::Lane; 2]) -> Self::Lane;
     /// An activation, which is known to fit.
     fn activation(value: i64) -> Self::Lane;
     /// A weight, which is known to fit.
@@ -72,6 +74,10 @@ impl Product for Signs {
         (&mut buffers.bytes, &mut buffers.tiles)
     }
     #[inline(always)]
+    fn number(code: u8, [zero, one]: [i8; 2]) -> i8 {
+        zero.wrapping_add(one.wrapping_sub(zero).wrapping_mul(code as i8))
+    }
+    #[inline(always)]
     fn activation(value: i64) -> i8 {
         value as i8
     }
@@ -112,6 +118,10 @@ impl Product for Short {
         (&mut buffers.halves, &mut buffers.tiles)
     }
     #[inline(always)]
+    fn number(code: u8, [zero, one]: [i16; 2]) -> i16 {
+        zero.wrapping_add(one.wrapping_sub(zero).wrapping_mul(code.into()))
+    }
+    #[inline(always)]
     fn activation(value: i64) -> i16 {
         value as i16
     }
@@ -138,6 +148,10 @@ impl Product for Long {
 
     fn buffers(buffers: &mut DepthBuffers) -> (&mut LaneBuffers<i16, i32>, &mut TileBuffers) {
         (&mut buffers.wide, &mut buffers.tiles)
+    }
+    #[inline(always)]
+    fn number(code: u8, [zero, one]: [i16; 2]) -> i16 {
+        zero.wrapping_add(one.wrapping_sub(zero).wrapping_mul(code.into()))
     }
     #[inline(always)]
     fn activation(value: i64) -> i16 {

@@ -47,6 +47,20 @@ impl<'a, L, const N: usize> Cyclic<'a, L, N> {
         self.elements
     }
 
+    /// The element of a filter in each row as a row of `N` of its own, in a buffer for these. What
+    /// would follow when they begin again is not there: they are read from the first one on.
+    #[inline(always)]
+    pub(crate) fn of_row<'b>(&self, filter: usize, buffer: &'b mut [L]) -> Cyclic<'b, L, N>
+    where
+        L: Copy,
+    {
+        let rows = self.elements.chunks_exact(self.row + N);
+        for (row, lanes) in rows.zip(buffer.as_chunks_mut().0.iter_mut().step_by(2)) {
+            *lanes = [row[filter]; N];
+        }
+        Cyclic { elements: buffer, row: N }
+    }
+
     /// Some rows.
     #[inline(always)]
     pub(crate) fn rows(&self, first: usize, count: usize) -> Self {

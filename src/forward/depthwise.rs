@@ -5,17 +5,21 @@ use crate::activations::Input;
 use crate::bit_lanes::pack_input;
 use crate::bit_output::BitOutput;
 use crate::depthwise::{
-    Arithmetic, BitOperands, BitTiles, Bits, Codes, DepthTiles, Layout, Long, MOST_TAPS, Product,
-    Short, Signs, Source, lay_weights,
+    Arithmetic, BitOperands, BitTiles, Bits, Codes, Columns, DepthTiles, Layout, Long, MOST_TAPS,
+    PlaneBits, PlaneCodes, PlaneSource, PlaneTiles, Product, Short, Signs, Source, are_planes,
+    lay_weights, numbers_of_bits, plane,
 };
 use crate::finishing::Finishing;
 use crate::float_output::FloatOutput;
 use crate::kernel::LANES;
 use crate::numerator::{Numerator, Summed, pad_code};
 use crate::options::InputScaling;
+use crate::padding::Padding;
+use crate::parallel::any_chunk;
 use crate::quantizer::Threshold;
 use crate::scratch::{Floats, Integers, product, take};
 use crate::{Element, Error, Operand, Result};
+use ndarray::ArrayView5;
 
 impl<T: Element> Call<'_, '_, T> {
     /// How a depthwise convolution lies in lanes, if it is one, and has outputs. A position has one
@@ -44,6 +48,20 @@ impl<T: Element> Call<'_, '_, T> {
         {
             return self.count_bits(exact, layout, buffers, output);
         }
+        let output = match (&self.x, output) {
+            (Input::Numbers(x), Output::Numbers(numbers))
+                if are_planes(geometry, x.strides(), numbers.out.strides())
+                    && let Some(columns) = Columns::new(geometry) =>
+            {
+                let compute = match layout.arithmetic {
+                    Arithmetic::Signs => Self::sum_planes::<Signs, LANES>,
+                    Arithmetic::Short => Self::sum_planes::<Short, 32>,
+                    Arithmetic::Long => Self::sum_planes::<Long, 32>,
+                };
+                return compute(self, exact, (columns, layout.pad), buffers, floats, numbers);
+            }
+            (_, output) => output,
+        };
         let compute = match layout.arithmetic {
             Arithmetic::Signs => Self::sum_lanes::<Signs, LANES>,
             Arithmetic::Short => Self::sum_lanes::<Short, 32>,
@@ -87,13 +105,7 @@ impl<T: Element> Call<'_, '_, T> {
         };
         let weights = lay_weights::<P, N>(kernel, panels, weight, geometry, &mut lanes.weights)?;
         layout.grid.offsets(geometry, &mut tiles.offsets);
-        let (row_len, form) = (geometry.row_len(), self.task.form);
-        let numerator = Numerator::of_numerators(activation, exact.weight, row_len, form);
-        let padding = &mut buffers.padding;
-        padding.same((0..geometry.filters).map(|_| numerator.addend(0)));
-        padding.subtract(output.thresholds());
-        padding.set_precision(numerator.precision(activation, exact.weight, row_len));
-        let finishing = Finishing { kernel, geometry, numerator, padding, code_sums: &[] };
+        let finishing = self.numerators(exact, output.thresholds(), &mut buffers.padding);
         let offsets = &tiles.offsets[..];
         let depth_tiles = DepthTiles::<P, N> { kernel, geometry, layout, input, weights, offsets };
         let lane_buffers = (&mut lanes.input, &mut lanes.sums);
@@ -108,6 +120,65 @@ impl<T: Element> Call<'_, '_, T> {
                 depth_tiles.run(&finish, lane_buffers, sums, signs, out)
             }
         }
+    }
+
+    /// From planes to planes.
+    fn sum_planes<P: Product + Sync, const N: usize>(
+        &self,
+        exact: Exact<'_>,
+        (columns, pad): (Columns, i64),
+        buffers: &mut Integers,
+        floats: &mut Floats<T>,
+        output: OutputNumbers<'_, T>,
+    ) -> Result<()> {
+        let (kernel, geometry) = (self.kernel, &self.task.geometry);
+        let Exact { activation, weight, panels, .. } = exact;
+        let Input::Numbers(x) = &self.x else { return Ok(()) };
+        let (lanes, tiles) = P::buffers(&mut buffers.depth);
+        let threshold = self.task.activation.threshold();
+        let magnitudes = self.magnitudes(threshold.is_some(), &mut floats.sample_magnitudes)?;
+        let output = Output::Numbers(output);
+        let bias = output.check_addends()?;
+        let epilogue = self.epilogue(bias, magnitudes, &mut floats.side)?;
+        let Output::Numbers(OutputNumbers { residual, out, .. }) = output else { return Ok(()) };
+        let numbers = [0, 1].map(|code| P::activation(activation.numerator(code)));
+        let (bits, codes);
+        let input: &dyn PlaneSource<P::Lane> = match threshold {
+            None => {
+                let coder = |image| self.task.coder(magnitudes, image);
+                codes = PlaneCodes::<T, P, _> { kernel, x, coder, numbers };
+                &codes
+            }
+            Some(threshold) => {
+                let words = self.pack_planes(x, threshold, &mut buffers.words)?;
+                bits = PlaneBits { geometry, words, numbers: numbers_of_bits(numbers) };
+                &bits
+            }
+        };
+        let weights = lay_weights::<P, N>(kernel, panels, weight, geometry, &mut lanes.weights)?;
+        columns.offsets(geometry, &mut tiles.offsets);
+        let finishing = self.numerators(exact, &[], &mut buffers.padding);
+        let (pad, offsets) = (P::activation(pad), &tiles.offsets[..]);
+        let planes = PlaneTiles::<P, N> { kernel, geometry, columns, pad, input, weights, offsets };
+        let finish = FloatOutput { finishing, epilogue, residual };
+        let buffers = [&mut lanes.plane, &mut lanes.input, &mut lanes.lane_weights];
+        planes.run(&finish, buffers, &mut lanes.sums, out)
+    }
+
+    /// What makes outputs of numerators.
+    fn numerators<'f>(
+        &'f self,
+        exact: Exact<'_>,
+        thresholds: &[i64],
+        padding: &'f mut Padding,
+    ) -> Finishing<'f> {
+        let (kernel, geometry) = (self.kernel, &self.task.geometry);
+        let (row_len, form) = (geometry.row_len(), self.task.form);
+        let numerator = Numerator::of_numerators(exact.activation, exact.weight, row_len, form);
+        padding.same((0..geometry.filters).map(|_| numerator.addend(0)));
+        padding.subtract(thresholds);
+        padding.set_precision(numerator.precision(exact.activation, exact.weight, row_len));
+        Finishing { kernel, geometry, numerator, padding, code_sums: &[] }
     }
 
     /// From signs to signs.
@@ -147,6 +218,28 @@ impl<T: Element> Call<'_, '_, T> {
         let out = out.permuted_axes([0, 2, 3, 4, 1]).into_slice();
         tiles.run(out.unwrap_or_default());
         Ok(())
+    }
+
+    /// The bits of planes, `[image][channel][word]`.
+    fn pack_planes<'w>(
+        &self,
+        x: &ArrayView5<'_, T>,
+        threshold: Threshold<T>,
+        words: &'w mut Vec<u32>,
+    ) -> Result<&'w [u32]> {
+        let (channels, pixels) = (self.task.geometry.channels, self.task.geometry.pixels());
+        let plane_words = pixels.div_ceil(32);
+        let sizes = [self.task.geometry.batch, channels, plane_words];
+        let what = "packed activations";
+        let words = take(words, product(&sizes, what)?, what)?;
+        let nan = any_chunk(words, plane_words, 32, |i, words| {
+            let plane = plane(x, i / channels, i % channels);
+            self.kernel.pack_rows(plane, pixels, threshold, words)
+        });
+        match nan {
+            true => Err(Error::NaN { operand: Operand::Input }),
+            false => Ok(words),
+        }
     }
 
     /// The bits of the input, `[image][pixel][word]`.

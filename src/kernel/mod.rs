@@ -25,6 +25,7 @@ mod lanes;
 mod pack;
 mod planes;
 mod popcount;
+mod prefetch;
 mod rows;
 #[cfg(test)]
 mod testing;
@@ -37,6 +38,7 @@ pub use isa::{Isa, force_isa};
 pub(crate) use lanes::{LANES, SignWindows};
 pub(crate) use planes::CODES;
 pub(crate) use popcount::{Addends, FilterPlanes, ToFloats, ToSigns};
+pub(crate) use prefetch::prefetch_elements;
 pub(crate) use rows::{Offsets, Rows};
 
 use std::any::TypeId;

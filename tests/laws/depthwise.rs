@@ -1,10 +1,11 @@
 //! Depthwise convolutions of more channels than a vector has lanes: the same bits as convolutions
 //! of each channel alone.
 
-use crate::number::{Random, bits as bits_of};
-use ndarray::{Array4, s};
+use crate::number::{Number, Random, bits as bits_of};
+use ndarray::{Array1, Array4, s};
 use ndarray_qnn::{
-    ActivationQuantizer, Affine, BitTensor, PadValue, QConvolution, WeightQuantizer,
+    ActivationQuantizer, Affine, BitTensor, PadValue, QConvolution, Scaling, Scratch,
+    WeightQuantizer,
 };
 
 fn bits(y: Array4<f32>) -> (Vec<usize>, Vec<u64>) {
@@ -13,10 +14,19 @@ fn bits(y: Array4<f32>) -> (Vec<usize>, Vec<u64>) {
 
 fn check(activation: ActivationQuantizer, weight: WeightQuantizer, pad: PadValue) {
     let random = &mut Random(5);
-    for (channels, copies) in [(2, 1), (31, 1), (33, 1), (70, 1), (9, 4), (17, 2)] {
+    let shapes = [
+        (2, 1, [2, 1], [1, 1]),
+        (31, 1, [1, 1], [2, 1]),
+        (33, 1, [1, 2], [1, 2]),
+        (70, 1, [2, 2], [1, 1]),
+        (9, 4, [1, 1], [1, 1]),
+        (17, 2, [1, 3], [2, 2]),
+    ];
+    for (channels, copies, stride, dilation) in shapes {
         let conv = QConvolution::<2>::new(activation, weight)
             .padding([1, 2])
-            .stride([2, 1])
+            .stride(stride)
+            .dilation(dilation)
             .pad_value(pad);
         let grouped = conv.clone().groups(channels);
         let x = Array4::from_shape_simple_fn((2, channels, 7, 6), || random.number::<f32>());
@@ -59,6 +69,59 @@ fn check_signs(conv: &QConvolution<2>, x: &Array4<f32>, w: &Array4<f32>, y: &Arr
     if let Ok(signs) = BitTensor::pack(conv.activation(), x.view()) {
         let found = conv.forward_signs(&signs, &packed, &thresholds).expect("signs");
         assert_eq!(found, expected, "{filters} filters, of bits");
+    }
+}
+
+/// From planes to planes, on lines of all lengths: the same bits as from pixels to pixels.
+fn check_lines<T: Number>(activation: ActivationQuantizer, weight: WeightQuantizer) {
+    let random = &mut Random(6);
+    for width in 6..40 {
+        let (stride, dilation) = (1 + width % 5 / 4, 1 + width % 3 / 2);
+        let height = stride * 256usize.div_ceil(width - 4);
+        let shape = [2, 3, height, width];
+        let mut x = Array4::from_shape_simple_fn(shape, || random.number::<T>());
+        // Of another scale.
+        x.slice_mut(s![1, .., .., ..]).mapv_inplace(|x| x * T::of_f64(0.25));
+        let w = Array4::from_shape_simple_fn([6, 1, 3, 3], || random.number::<T>());
+        let bias = Array1::from_shape_simple_fn(6, || random.number::<T>());
+        let bias = (width % 2 == 0).then_some(bias.view());
+        let scaling = [Scaling::None, Scaling::PerFilter][width / 2 % 2].clone();
+        let conv = QConvolution::<2>::new(activation, weight)
+            .padding([2, width % 2 * dilation])
+            .stride([stride, 1])
+            .dilation([2, dilation])
+            .groups(3)
+            .pad_value([PadValue::Zero, PadValue::MinusOne, PadValue::PlusOne][width / 3 % 3])
+            .scaling(scaling);
+        let packed = conv.pack(w.view()).expect("packed weights");
+        let y = conv.forward_packed(x.view(), &packed, bias).expect("a result");
+        let residual = Array4::from_shape_simple_fn(y.dim(), || random.number::<T>());
+        let added =
+            conv.forward_residual(x.view(), &packed, bias, residual.view()).expect("a result");
+        let last =
+            |shape: Array4<T>| shape.permuted_axes([0, 2, 3, 1]).as_standard_layout().into_owned();
+        let (x, mut of_pixels) = (last(x), last(y.clone()));
+        let x = x.view().permuted_axes([0, 3, 1, 2]);
+        of_pixels.fill(T::nan());
+        let mut of_pixels = of_pixels.permuted_axes([0, 3, 1, 2]);
+        let mut scratch = Scratch::new();
+        conv.forward_packed_into(x, &packed, bias, &mut scratch, of_pixels.view_mut())
+            .expect("a result");
+        assert_eq!(bits_of(&of_pixels.clone().into_dyn()), bits_of(&y.into_dyn()), "{width}");
+        let expected = of_pixels + residual;
+        assert_eq!(bits_of(&added.into_dyn()), bits_of(&expected.into_dyn()), "{width}");
+    }
+}
+
+#[test]
+fn lines_of_planes_are_those_of_pixels() {
+    let dorefa = |bits| ActivationQuantizer::dorefa(bits).expect("a width");
+    let uniform = |bits| WeightQuantizer::uniform(bits).expect("a width");
+    let absmax = ActivationQuantizer::absmax(8).expect("a width");
+    let sign = (ActivationQuantizer::sign(), WeightQuantizer::sign());
+    for (activation, weight) in [sign, (dorefa(3), uniform(2)), (absmax, uniform(8))] {
+        check_lines::<f32>(activation, weight);
+        check_lines::<f64>(activation, weight);
     }
 }
 

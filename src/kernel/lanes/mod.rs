@@ -1,9 +1,7 @@
 //! Sums of bytes of windows, with signs of their own: nothing is shared among lanes.
 
 #[cfg(target_arch = "x86_64")]
-mod avx2;
-#[cfg(target_arch = "x86_64")]
-mod avx512;
+mod x86_64;
 
 #[cfg(target_arch = "x86_64")]
 use super::Isa;
@@ -58,10 +56,10 @@ impl Kernel {
         match self.vectors() {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the CPU has AVX-512, as `self` proves; there are as many sums as lanes.
-            Isa::Avx512 => unsafe { avx512::sum_signs(windows, sums) },
+            Isa::Avx512 => unsafe { x86_64::avx512(windows, sums) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the CPU has AVX2, as `self` proves; there are as many sums as lanes.
-            Isa::Avx2 | Isa::AvxVnni => unsafe { avx2::sum_signs(windows, sums) },
+            Isa::Avx2 | Isa::AvxVnni => unsafe { x86_64::avx2(windows, sums) },
             _ => self.vectorize(SumSigns { windows, sums }),
         }
     }

@@ -13,6 +13,8 @@ mod portable;
 #[cfg(target_arch = "x86_64")]
 use super::Isa;
 use super::Kernel;
+#[cfg(target_arch = "x86_64")]
+use super::prefetch::prefetch;
 use crate::Element;
 use crate::quantizer::Threshold;
 use ndarray::ArrayView2;
@@ -120,18 +122,6 @@ impl Planes {
             len,
             threshold: threshold.map(|t| t.as_f64() as f32),
         })
-    }
-}
-
-/// Asks for the `N` cache lines that lie so many bytes behind an address, wherever that is.
-#[cfg(target_arch = "x86_64")]
-#[inline(always)]
-fn prefetch<const N: usize, T>(address: *const T, bytes: isize) {
-    use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-    for line in 0..N {
-        let address = address.wrapping_byte_offset(bytes).wrapping_byte_add(64 * line);
-        // SAFETY: a hint, which may name any address.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) };
     }
 }
 
