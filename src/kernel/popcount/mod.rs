@@ -69,6 +69,7 @@ pub(crate) struct ToSigns<'a> {
 
 /// What is added for a filter and a row: `addends[kind of the row][f] + factor * sums[row]`.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 pub(crate) struct Addends<'a> {
     /// Those of the first kind of rows, then the others.
     pub(crate) addends: &'a [f32],
