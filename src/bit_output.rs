@@ -1,13 +1,12 @@
 //! Integer sums to the signs of what floats would have become of them (see `fold`).
 
 use crate::finishing::Finishing;
-use crate::kernel::{Code, FilterPlanes, Rows, ToSigns};
+use crate::kernel::{Code, ToSigns};
 use crate::numerator::{Carrier, Precision, SumIn};
 use crate::output_rows::Positions;
 use crate::tile_sums::Sums;
-use crate::word_tiles::{Finish, Tile};
+use crate::word_tiles::{Bits, Finish};
 use ndarray::{ArrayViewMut1, ArrayViewMut2, ArrayViewMut4};
-use std::ops::Range;
 
 /// Compares numerators with the threshold of their filter, and packs the bits: an output element
 /// is a word of 32 filters.
@@ -30,21 +29,13 @@ impl Finish for BitOutput<'_> {
     }
 
     #[inline(always)]
-    fn finish_differing(
-        &self,
-        tile: &Tile<'_>,
-        row: usize,
-        rows: Rows<'_>,
-        filters: Range<usize>,
-        planes: FilterPlanes<'_>,
-        out: ArrayViewMut2<'_, u32>,
-    ) {
+    fn finish_differing(&self, bits: Bits<'_>, out: ArrayViewMut2<'_, u32>) {
         let finish = ToSigns {
             product: f32::of_twice(self.finishing.numerator.product),
-            flips: &self.flips[filters.start / 32..filters.end.div_ceil(32)],
-            addends: self.finishing.addends(tile, row, rows.count(), filters),
+            addends: self.finishing.addends(&bits),
+            flips: &self.flips[bits.filters.start / 32..bits.filters.end.div_ceil(32)],
         };
-        self.finishing.kernel.differing_to_signs(rows, planes, finish, out);
+        self.finishing.kernel.differing_to_signs(bits.rows, bits.planes, finish, out);
     }
 
     fn finish(

@@ -4,8 +4,7 @@ use crate::geometry::Geometry;
 use crate::kernel::{Addends, Kernel};
 use crate::numerator::{Carrier, Numerator};
 use crate::padding::Padding;
-use crate::word_tiles::Tile;
-use std::ops::Range;
+use crate::word_tiles::Bits;
 
 /// From the sums of all tiles to numerators.
 #[derive(Clone, Copy)]
@@ -26,24 +25,19 @@ impl<'a> Finishing<'a> {
         (image * self.geometry.positions() + position) * self.geometry.groups() + group
     }
 
-    /// What is added for `count` rows of a tile from `row` on, where there are no groups and
-    /// numerators are computed in `f32`.
+    /// What is added for some rows and filters, where there are no groups and numerators are
+    /// computed in `f32`.
     #[inline(always)]
-    pub(crate) fn addends(
-        &self,
-        tile: &Tile<'_>,
-        row: usize,
-        count: usize,
-        filters: Range<usize>,
-    ) -> Addends<'a> {
-        let position = tile.position + row;
+    pub(crate) fn addends(&self, bits: &Bits<'_>) -> Addends<'a> {
+        let Bits { tile, first_row, ref rows, ref filters, .. } = *bits;
+        let position = tile.position + first_row;
         let first = self.row(tile.image, position, 0);
         Addends {
             addends: &f32::addends(self.padding)[filters.start..],
             filters: filters.len(),
             stride: self.geometry.filters,
-            kinds: self.padding.kinds(position..position + count),
-            sums: self.code_sums.get(first..first + count).unwrap_or_default(),
+            kinds: self.padding.kinds(position..position + rows.count()),
+            sums: self.code_sums.get(first..first + rows.count()).unwrap_or_default(),
             factor: f32::of_twice(self.numerator.row),
         }
     }

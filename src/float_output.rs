@@ -3,11 +3,11 @@
 use crate::Element;
 use crate::epilogue::{Epilogue, LastSteps};
 use crate::finishing::Finishing;
-use crate::kernel::{Code, FilterPlanes, Rows, ToFloats, same_type};
+use crate::kernel::{Code, ToFloats, same_type};
 use crate::numerator::{Carrier, Numerator, Precision, SumIn};
 use crate::output_rows::OutputRows;
 use crate::tile_sums::Sums;
-use crate::word_tiles::{Finish, Tile};
+use crate::word_tiles::{Bits, Finish, Tile};
 use ndarray::{ArrayView5, ArrayViewMut2, ArrayViewMut4, s};
 use std::any::TypeId;
 use std::marker::PhantomData;
@@ -36,24 +36,16 @@ impl<T: Element> Finish for FloatOutput<'_, T> {
     }
 
     #[inline(always)]
-    fn finish_differing(
-        &self,
-        tile: &Tile<'_>,
-        row: usize,
-        rows: Rows<'_>,
-        filters: Range<usize>,
-        planes: FilterPlanes<'_>,
-        out: ArrayViewMut2<'_, T>,
-    ) {
+    fn finish_differing(&self, bits: Bits<'_>, out: ArrayViewMut2<'_, T>) {
         let numerator = self.finishing.numerator;
         let finish = ToFloats {
             product: f32::of_twice(numerator.product),
-            addends: self.finishing.addends(tile, row, rows.count(), filters.clone()),
+            addends: self.finishing.addends(&bits),
             denominator: numerator.denominator as f32,
-            factors: of_filters(self.epilogue.factors, &filters),
-            bias: of_filters(self.epilogue.bias, &filters),
+            factors: of_filters(self.epilogue.factors, &bits.filters),
+            bias: of_filters(self.epilogue.bias, &bits.filters),
         };
-        self.finishing.kernel.differing_to_floats(rows, planes, finish, out);
+        self.finishing.kernel.differing_to_floats(bits.rows, bits.planes, finish, out);
     }
 
     #[inline(always)]

@@ -55,17 +55,8 @@ pub(crate) trait Finish: Sync {
     /// Whether outputs can be made of differing bits at once.
     fn finishes_differing(&self) -> bool;
 
-    /// Makes the outputs of some filters, which lie in `planes`, with rows that are the windows of
-    /// a tile from `row` on.
-    fn finish_differing(
-        &self,
-        tile: &Tile<'_>,
-        row: usize,
-        rows: Rows<'_>,
-        filters: Range<usize>,
-        planes: FilterPlanes<'_>,
-        out: ArrayViewMut2<'_, Self::Out>,
-    );
+    /// Makes the outputs of some rows and filters at once.
+    fn finish_differing(&self, bits: Bits<'_>, out: ArrayViewMut2<'_, Self::Out>);
 
     /// Does what is left to do to the outputs of a tile that were made at once.
     fn finish_last(
@@ -85,6 +76,16 @@ pub(crate) trait Finish: Sync {
         out: &mut ArrayViewMut4<'_, Self::Out>,
         start: usize,
     );
+}
+
+/// Bits to be compared: of some rows of a tile with some filters.
+pub(crate) struct Bits<'a> {
+    pub(crate) tile: &'a Tile<'a>,
+    /// Of the rows, the first in the tile.
+    pub(crate) first_row: usize,
+    pub(crate) rows: Rows<'a>,
+    pub(crate) filters: Range<usize>,
+    pub(crate) planes: FilterPlanes<'a>,
 }
 
 /// Rows to be multiplied: the windows of consecutive output positions.
@@ -257,15 +258,8 @@ impl WordTiles<'_> {
                     let mut out = out.slice_mut(s![first..end, .., .., ..]);
                     let start = tile.position - first_position;
                     if shape.at_once {
-                        let mut out = OutputRows::new(out, start, tile.rows, outs);
-                        let planes = self.panels.all_planes(panels);
-                        self.for_each_line(*tile, 0, self.offsets, |row, rows| {
-                            let out = out.lines(row..row + rows.count());
-                            let rows = rows.in_planes(self.layout.planes, self.layout.plane_step());
-                            finish.finish_differing(tile, row, rows, filters.clone(), planes, out);
-                        });
-                        finish.finish_last(tile, filters, &mut out);
-                        return out.finish(self.kernel);
+                        let out = OutputRows::new(out, start, tile.rows, outs);
+                        return self.finish_tile(finish, tile, panels, filters, out);
                     }
                     let sums = self.sum(tile, panels, filters, &mut sums);
                     finish.finish(&sums, outs, &mut out, start);
@@ -294,6 +288,27 @@ impl WordTiles<'_> {
         // The filters of a group may begin within a panel.
         let whole_panels = self.geometry.groups() == 1;
         self.kernel.finishes_at_once() && bits && whole_panels && finish.finishes_differing()
+    }
+
+    /// Makes the outputs of a tile with some panels at once.
+    #[inline(always)]
+    fn finish_tile<F: Finish>(
+        &self,
+        finish: &F,
+        tile: &Tile<'_>,
+        panels: Range<usize>,
+        filters: Range<usize>,
+        mut out: OutputRows<'_, F::Out>,
+    ) {
+        let planes = self.panels.all_planes(panels);
+        self.for_each_line(*tile, 0, self.offsets, |first_row, rows| {
+            let out = out.lines(first_row..first_row + rows.count());
+            let rows = rows.in_planes(self.layout.planes, self.layout.plane_step());
+            let filters = filters.clone();
+            finish.finish_differing(Bits { tile, first_row, rows, filters, planes }, out);
+        });
+        finish.finish_last(tile, filters, &mut out);
+        out.finish(self.kernel);
     }
 
     /// A group's part of an image.

@@ -1,30 +1,8 @@
 //! Eight rows at a time: quarters of two in a vector, of which pairs, then singles change places.
 
-use super::{Rows, STRIP};
 use std::arch::x86_64::*;
 
-pub(super) const ROWS_8: Rows = Rows { rows: 8, transpose };
-
-/// See [`Rows`].
-///
-/// # Safety
-/// As there.
-#[target_feature(enable = "avx2")]
-unsafe fn transpose(
-    columns: usize,
-    from: *const f32,
-    from_stride: usize,
-    to: *mut f32,
-    to_stride: isize,
-) {
-    for column in (0..columns).step_by(STRIP) {
-        // SAFETY: so many columns lie within both.
-        unsafe {
-            let to = to.offset(column as isize * to_stride);
-            transpose_strip(from.add(column), from_stride, to, to_stride);
-        }
-    }
-}
+rows!(ROWS_8, 8, "avx2");
 
 /// Transposes a strip.
 ///

@@ -1,5 +1,33 @@
 //! Rows to columns: outputs computed side by side, to where each filter's lie apart.
 
+/// The way of an instruction set that transposes strips of so many rows.
+macro_rules! rows {
+    ($name:ident, $rows:literal, $feature:literal) => {
+        pub(super) const $name: super::Rows = super::Rows { rows: $rows, transpose };
+
+        /// See [`Rows`](super::Rows).
+        ///
+        /// # Safety
+        /// As there.
+        #[target_feature(enable = $feature)]
+        unsafe fn transpose(
+            columns: usize,
+            from: *const f32,
+            from_stride: usize,
+            to: *mut f32,
+            to_stride: isize,
+        ) {
+            for column in (0..columns).step_by(super::STRIP) {
+                // SAFETY: so many columns lie within both.
+                unsafe {
+                    let to = to.offset(column as isize * to_stride);
+                    transpose_strip(from.add(column), from_stride, to, to_stride);
+                }
+            }
+        }
+    };
+}
+
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]

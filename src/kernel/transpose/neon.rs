@@ -1,30 +1,8 @@
 //! Four rows at a time: singles, then pairs change places.
 
-use super::{Rows, STRIP};
 use std::arch::aarch64::*;
 
-pub(super) const ROWS_4: Rows = Rows { rows: 4, transpose };
-
-/// See [`Rows`].
-///
-/// # Safety
-/// As there.
-#[target_feature(enable = "neon")]
-unsafe fn transpose(
-    columns: usize,
-    from: *const f32,
-    from_stride: usize,
-    to: *mut f32,
-    to_stride: isize,
-) {
-    for column in (0..columns).step_by(STRIP) {
-        // SAFETY: so many columns lie within both.
-        unsafe {
-            let to = to.offset(column as isize * to_stride);
-            transpose_strip(from.add(column), from_stride, to, to_stride);
-        }
-    }
-}
+rows!(ROWS_4, 4, "neon");
 
 /// Transposes a strip.
 ///
