@@ -20,7 +20,7 @@ pub(crate) struct PlaneSums<'a, S> {
 
 impl<T: Element> FloatOutput<'_, T> {
     /// Writes the outputs of a plane (height, width), of whose lines each is a slice. All positions
-    /// must be of one kind, and there is no K.
+    /// must be of one kind, and those of an image have the same K, the scale of its sample.
     pub(crate) fn write_plane<S: Copy + Into<i32>>(
         &self,
         plane: PlaneSums<'_, S>,
@@ -63,9 +63,11 @@ impl<T: Element, S: Copy + Into<i32>> WritePlane<'_, '_, T, S> {
         let inverse = denominator.recip();
         // What changes no number, whatever its sign, where there is none.
         let factor = epilogue.factors.get(filter).copied().unwrap_or(T::one());
+        let row = output.finishing.row(image, 0, 0);
+        let scale = epilogue.k_map.get(row).copied().unwrap_or(T::one());
         let bias = epilogue.bias.get(filter).copied().unwrap_or(-T::zero());
         let numerator = |sum: S| (product * sum.into().carried() + addend).to_float::<T>();
-        let last = |y: T| y * factor + bias;
+        let last = |y: T| y * factor * scale + bias;
         let residual = output.residual.as_ref().map(|r| r.slice(s![image, filter, depth, .., ..]));
         if denominator == T::one() {
             self.lines(residual, |sum| last(numerator(sum)));

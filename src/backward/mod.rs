@@ -58,16 +58,17 @@ pub(crate) fn backward<T: Element>(
     let mut scaled = weights.quantized_rows()?;
     scale_filters(&mut scaled, weights.scales());
     let flows = scale_gradient == ScaleGradient::Flow;
+    let (arranged, memory) = Weights::new(geometry, scaled)?;
     let products = Products {
         task,
         magnitudes,
         k,
         sum_dots: flows && matches!(task.form, OutputForm::Offset { .. }),
-        weights: Weights::new(geometry, scaled)?,
+        weights: arranged,
     };
     let sums = match empty {
-        true => Sums { bias: bias_gradient(&dy), ..products.sums()? },
-        false => products.compute(dy, x, dx.view_mut())?,
+        true => Sums { bias: bias_gradient(&dy), ..products.sums(Vec::new())? },
+        false => products.compute(dy, x, dx.view_mut(), memory)?,
     };
     let shares = if flows { scale_shares(task, weights, &sums)? } else { Vec::new() };
     Ok(Gradients {

@@ -76,8 +76,8 @@ struct Buffers<T> {
 }
 
 impl<T: Element> Weights<T> {
-    /// Arranges weights `[filter][tap][channel]`.
-    pub(super) fn new(geometry: &Geometry, rows: Vec<T>) -> Result<Self> {
+    /// Arranges weights `[filter][tap][channel]`. Returns the memory of these too, if it is left.
+    pub(super) fn new(geometry: &Geometry, rows: Vec<T>) -> Result<(Self, Vec<T>)> {
         let (filters, channels) = (geometry.group_filters(), geometry.group_channels());
         // As many products either way, and no more numbers to gather than there were to add.
         let transposed = geometry.transposed().filter(|_| {
@@ -86,7 +86,7 @@ impl<T: Element> Weights<T> {
                 && filters <= 2 * channels
         });
         if transposed.is_none() || rows.is_empty() {
-            return Ok(Weights { transposed, values: rows });
+            return Ok((Weights { transposed, values: rows }, Vec::new()));
         }
         let (taps, row_len) = (geometry.taps(), geometry.row_len());
         let mut values = Vec::new();
@@ -98,17 +98,19 @@ impl<T: Element> Weights<T> {
                 }
             }
         }
-        Ok(Weights { transposed, values })
+        Ok((Weights { transposed, values }, rows))
     }
 }
 
 impl<T: Element> Products<'_, T> {
-    /// Writes the gradient of the input to `dx`, and returns the sums.
+    /// Writes the gradient of the input to `dx`, and returns the sums, those of the weights in
+    /// `memory` if there is enough.
     pub(super) fn compute(
         &self,
         dy: ArrayView5<'_, T>,
         x: ArrayView5<'_, T>,
         dx: ArrayViewMut5<'_, T>,
+        mut memory: Vec<T>,
     ) -> Result<Sums<T>> {
         let images = self.task.geometry.batch;
         let together = self.images_together();
@@ -128,7 +130,7 @@ impl<T: Element> Products<'_, T> {
         let again = threads < parts.len();
         let mut buffers = Vec::with_capacity(threads);
         for _ in 0..threads {
-            buffers.push(self.buffers(together.min(part_len))?);
+            buffers.push(self.buffers(together.min(part_len), std::mem::take(&mut memory))?);
         }
         let mut total: Option<Sums<T>> = None;
         for parts in parts.chunks_mut(threads) {
@@ -141,7 +143,7 @@ impl<T: Element> Products<'_, T> {
                 match &mut total {
                     Some(total) => total.add(&buffers.sums),
                     None => {
-                        let next = if again { self.sums()? } else { Sums::default() };
+                        let next = if again { self.sums(Vec::new())? } else { Sums::default() };
                         total = Some(std::mem::replace(&mut buffers.sums, next));
                     }
                 }
@@ -149,7 +151,7 @@ impl<T: Element> Products<'_, T> {
         }
         let total = match total {
             Some(total) => total,
-            None => self.sums()?,
+            None => self.sums(Vec::new())?,
         };
         match total.nan {
             [true, _] => Err(Error::NaN { operand: Operand::Input }),
@@ -164,18 +166,22 @@ impl<T: Element> Products<'_, T> {
         (TILE_ROWS / geometry.positions().max(1)).clamp(1, geometry.batch.max(1))
     }
 
-    pub(super) fn sums(&self) -> Result<Sums<T>> {
+    /// Sums of nothing, but for those of the weights if they lie in given memory.
+    pub(super) fn sums(&self, memory: Vec<T>) -> Result<Sums<T>> {
         let geometry = &self.task.geometry;
         let weights = product(&[geometry.filters, geometry.row_len()], "weight gradient")?;
         Ok(Sums {
-            weights: zeros(weights, "weight gradient")?,
+            weights: match memory.len() == weights {
+                true => memory,
+                false => zeros(weights, "weight gradient")?,
+            },
             bias: zeros(geometry.filters, "bias gradient")?,
             dots: zeros(if self.sum_dots { geometry.filters } else { 0 }, "scale gradient")?,
             nan: [false; 2],
         })
     }
 
-    fn buffers(&self, images: usize) -> Result<Buffers<T>> {
+    fn buffers(&self, images: usize, memory: Vec<T>) -> Result<Buffers<T>> {
         let geometry = &self.task.geometry;
         let buffer = |sizes: [usize; 3], what| zeros(product(&sizes, what)?, what);
         let (pixels, positions) = (geometry.pixels(), geometry.positions());
@@ -192,7 +198,7 @@ impl<T: Element> Products<'_, T> {
                 None => rows(positions, geometry.row_len())?,
                 Some(geometry) => rows(pixels, geometry.row_len())?,
             },
-            sums: self.sums()?,
+            sums: self.sums(memory)?,
         })
     }
 
