@@ -15,8 +15,8 @@
 //!
 //! - `convolutions`: each layer (channels, height and width, filters) at batch 1 and 8, with its
 //!   share of the popcount roofline;
-//! - `backward`: all gradients of a layer, at batch 1 and 8. `float` is given its buffers, `qnn` quantizes all
-//!   operands anew and returns new arrays;
+//! - `backward`: all gradients of a layer, at batch 1 and 8. `float` is given its buffers, `qnn`
+//!   quantizes all operands anew and returns new arrays;
 //! - `threads`: one thread against two, if the process may use two CPUs: not under `taskset -c 1`.
 //!
 //! `cargo bench --bench conv -- backward` measures one of them alone. All but `threads` run on one
