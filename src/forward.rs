@@ -79,14 +79,23 @@ pub(crate) fn forward<T: Element>(
     result
 }
 
+impl<T: Element> Numbers<'_, T> {
+    /// Checks what is added, and hands out the bias.
+    fn check_addends(&self) -> Result<Option<&ArrayView1<'_, T>>> {
+        if let Some(residual) = &self.residual {
+            check_numbers(Operand::Residual, residual)?;
+        }
+        Ok(self.bias.as_ref())
+    }
+}
+
 impl<T: Element> Output<'_, T> {
     /// Checks what is added to numbers, and hands out the bias.
     fn check_addends(&self) -> Result<Option<&ArrayView1<'_, T>>> {
-        let Output::Numbers(numbers) = self else { return Ok(None) };
-        if let Some(residual) = &numbers.residual {
-            check_numbers(Operand::Residual, residual)?;
+        match self {
+            Output::Numbers(numbers) => numbers.check_addends(),
+            Output::Signs { .. } => Ok(None),
         }
-        Ok(numbers.bias.as_ref())
     }
 
     /// What numerators are compared with, one of each filter, or nothing.
@@ -310,21 +319,16 @@ impl<'a, T: Element> Call<'a, '_, T> {
         Ok(words)
     }
 
-    fn floats(
-        &self,
-        buffers: &mut Floats<T>,
-        Numbers { bias, residual, mut out }: Numbers<'_, T>,
-    ) -> Result<()> {
+    fn floats(&self, buffers: &mut Floats<T>, numbers: Numbers<'_, T>) -> Result<()> {
         let geometry = &self.task.geometry;
         let Input::Numbers(x) = &self.x else {
             return Err(too_wide(self.task.activation, self.weights));
         };
         let lanes = take(&mut buffers.lanes, geometry.lanes(), "quantized activations")?;
         let magnitudes = self.magnitudes(false, &mut buffers.sample_magnitudes)?;
-        if let Some(residual) = &residual {
-            check_numbers(Operand::Residual, residual)?;
-        }
-        let epilogue = self.epilogue(bias.as_ref(), magnitudes, &mut buffers.side)?;
+        let bias = numbers.check_addends()?;
+        let epilogue = self.epilogue(bias, magnitudes, &mut buffers.side)?;
+        let Numbers { residual, mut out, .. } = numbers;
         quantize_lanes(&self.task.samples(x), lanes, |sample| {
             let coder = self.task.coder(magnitudes, sample);
             move |lanes: &mut [T]| coder.values(lanes)

@@ -89,7 +89,7 @@ pub(crate) struct Bits<'a> {
 }
 
 /// Rows to be multiplied: the windows of consecutive output positions.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub(crate) struct Tile<'a> {
     /// What they are read from: a group's part of an image, or gathered rows.
     pub(crate) words: &'a [u32],

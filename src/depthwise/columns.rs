@@ -1,5 +1,6 @@
 //! A plane as each column of the kernel sees it.
 
+use crate::depthwise::grid::window_offsets;
 use crate::geometry::Geometry;
 use crate::scratch::product;
 
@@ -47,14 +48,9 @@ impl Columns {
 
     /// Where the pixels of a window lie, from its first element on.
     pub(crate) fn offsets(&self, geometry: &Geometry, offsets: &mut Vec<usize>) {
-        let [_, kernel_h, kernel_w] = geometry.kernel;
-        let dilation = geometry.dilation();
-        offsets.clear();
-        offsets.extend((0..geometry.taps()).map(|tap| {
-            let (d, h) = (tap / (kernel_h * kernel_w), tap / kernel_w % kernel_h);
-            let line = d * dilation[0] * self.height + h * dilation[1];
-            tap % kernel_w * self.copy_len() + line * self.width
-        }));
+        window_offsets(geometry, offsets, |depth, height, column| {
+            column * self.copy_len() + (depth * self.height + height) * self.width
+        });
     }
 
     /// Copies a plane to where `copies` hold nothing but padding, or another plane.

@@ -73,14 +73,10 @@ impl Grid {
 
     /// Where the pixels of a window lie, from its first element on.
     pub(crate) fn offsets(&self, geometry: &Geometry, offsets: &mut Vec<usize>) {
-        let [_, kernel_h, kernel_w] = geometry.kernel;
-        let dilation = geometry.dilation();
-        offsets.clear();
-        offsets.extend((0..geometry.taps()).map(|tap| {
-            let (d, h) = (tap / (kernel_h * kernel_w), tap / kernel_w % kernel_h);
-            let line = self.line(d * dilation[0], h * dilation[1]);
-            line + self.column(tap % kernel_w * dilation[2])
-        }));
+        let dilation = geometry.dilation()[2];
+        window_offsets(geometry, offsets, |depth, height, column| {
+            self.line(depth, height) + self.column(column * dilation)
+        });
     }
 
     /// The lines that are read for consecutive output positions, whose windows reach so far.
@@ -144,4 +140,20 @@ impl<L> Pixels<'_, L> {
         let Grid { pixel, stride, .. } = *self.grid;
         (stride == 1).then(|| &mut self.line[self.before * pixel..][..pixels * pixel])
     }
+}
+
+/// Writes where the pixels of a window lie: what `at` says of how many pixels deep and high each
+/// tap lies, and of its column in the kernel.
+pub(crate) fn window_offsets(
+    geometry: &Geometry,
+    offsets: &mut Vec<usize>,
+    at: impl Fn(usize, usize, usize) -> usize,
+) {
+    let [_, height, width] = geometry.kernel;
+    let dilation = geometry.dilation();
+    offsets.clear();
+    offsets.extend((0..geometry.taps()).map(|tap| {
+        let (d, h) = (tap / (height * width), tap / width % height);
+        at(d * dilation[0], h * dilation[1], tap % width)
+    }));
 }

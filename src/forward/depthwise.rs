@@ -58,7 +58,7 @@ impl<T: Element> Call<'_, '_, T> {
                     Arithmetic::Short => Self::sum_planes::<Short, 32>,
                     Arithmetic::Long => Self::sum_planes::<Long, 32>,
                 };
-                return compute(self, exact, (columns, layout.pad), buffers, floats, numbers);
+                return compute(self, exact, x, (columns, layout.pad), buffers, floats, numbers);
             }
             (_, output) => output,
         };
@@ -126,6 +126,7 @@ impl<T: Element> Call<'_, '_, T> {
     fn sum_planes<P: Product + Sync, const N: usize>(
         &self,
         exact: Exact<'_>,
+        x: &ArrayView5<'_, T>,
         (columns, pad): (Columns, i64),
         buffers: &mut Integers,
         floats: &mut Floats<T>,
@@ -133,14 +134,12 @@ impl<T: Element> Call<'_, '_, T> {
     ) -> Result<()> {
         let (kernel, geometry) = (self.kernel, &self.task.geometry);
         let Exact { activation, weight, panels, .. } = exact;
-        let Input::Numbers(x) = &self.x else { return Ok(()) };
         let (lanes, tiles) = P::buffers(&mut buffers.depth);
         let threshold = self.task.activation.threshold();
         let magnitudes = self.magnitudes(threshold.is_some(), &mut floats.sample_magnitudes)?;
-        let output = Output::Numbers(output);
         let bias = output.check_addends()?;
         let epilogue = self.epilogue(bias, magnitudes, &mut floats.side)?;
-        let Output::Numbers(OutputNumbers { residual, out, .. }) = output else { return Ok(()) };
+        let OutputNumbers { residual, out, .. } = output;
         let numbers = [0, 1].map(|code| P::activation(activation.numerator(code)));
         let (bits, codes);
         let input: &dyn PlaneSource<P::Lane> = match threshold {
