@@ -6,7 +6,7 @@
 mod convolution;
 
 use convolution::Correlation;
-use ndarray::{Array4, Array5, ArrayView4, Axis};
+use ndarray::{Array3, Array4, Array5, ArrayView4, Axis, array};
 use ndarray_qnn::{ActivationQuantizer, Element, PadValue, QConvolution, Ste, WeightQuantizer};
 
 struct Case {
@@ -156,5 +156,20 @@ fn gradients_of_many_windows_are_those_of_naive_loops() {
         check::<f32>(case, false);
         check::<f32>(case, true);
         check::<f64>(case, true);
+    }
+}
+
+/// The last images of a part are fewer than those before, and are cut into longer tiles.
+#[test]
+fn fewer_images_in_longer_tiles() {
+    let conv = QConvolution::<1>::new(ActivationQuantizer::sign(), WeightQuantizer::sign());
+    for (images, width) in [(7, 130), (5, 172), (9, 100), (130, 7), (17, 66)] {
+        let (x, w) = (Array3::<f32>::ones((images, 1, width)), Array3::ones((1, 1, 3)));
+        let dy = Array3::from_elem((images, 1, width - 2), 3.0);
+        let gradients = conv.backward(dy.view(), x.view(), w.view()).expect("sizes fit");
+        let tap = 3.0 * (images * (width - 2)) as f32;
+        assert_eq!(gradients.weight, array![[[tap, tap, tap]]], "{images} x {width}");
+        assert_eq!(gradients.bias, array![tap]);
+        assert!(gradients.input.iter().all(|&dx| [3.0, 6.0, 9.0].contains(&dx)));
     }
 }

@@ -186,7 +186,8 @@ impl<T: Element> Products<'_, T> {
         let buffer = |sizes: [usize; 3], what| zeros(product(&sizes, what)?, what);
         let (pixels, positions) = (geometry.pixels(), geometry.positions());
         let rows = |rows: usize, len: usize| {
-            let rows = if geometry.is_pointwise() { 0 } else { tile_rows(images * rows) };
+            // Fewer images may be cut into longer tiles.
+            let rows = if geometry.is_pointwise() { 0 } else { TILE_ROWS.min(images * rows) };
             buffer([1, rows, len], "windows")
         };
         Ok(Buffers {
