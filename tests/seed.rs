@@ -5,7 +5,7 @@ use ndarray_qnn::QFullyConnected;
 
 /// The 4x64 weights of the issue.
 fn weights() -> Array2<f32> {
-    let text = include_str!("golden/bmxnet/seed_issue30/seed_w.csv");
+    let text = include_str!("golden/data/bmxnet/seed_issue30/seed_w.csv");
     let values = text.split([',', '\n']).map(str::trim).filter(|v| !v.is_empty());
     let values = values.map(|v| v.parse().expect("a number")).collect();
     Array2::from_shape_vec((4, 64), values).expect("4x64")

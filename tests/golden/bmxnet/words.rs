@@ -1,6 +1,6 @@
 //! BMXNet's words of signs: bit `i`, lowest first, of word `j` is the sign of number `B j + i`.
 
-use super::report::{Check, failed};
+use crate::report::{Check, failed};
 use ndarray::Array2;
 use serde_json::Value;
 

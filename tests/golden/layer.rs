@@ -1,7 +1,7 @@
 //! Both operators at every rank behind one trait, with the laws that every call obeys.
 
-use super::compare::same_bits;
-use super::report::{Check, failed};
+use crate::compare::same_bits;
+use crate::report::{Check, failed};
 use ndarray::{Array1, ArrayD, ArrayView1, ArrayViewD, Ix2, Ix3, Ix4, Ix5};
 use ndarray_qnn::{
     ActivationQuantizer, Element, QConvolution, QFullyConnected, Scaling, WeightQuantizer,

@@ -1,12 +1,12 @@
 //! Larq's layers, in our layout and in Keras's.
 
-use super::compare::{close, same_bits};
-use super::data::{cast, cast1, integer, number, spatial};
-use super::larq::Case;
-use super::larq_spec::Spec;
-use super::layer::{Gradients, Layer, Operands, backward, forward};
+use super::Case;
 use super::layout::{channels_first, filters_first, last_axis_first};
-use super::report::{Check, unsupported};
+use super::spec::Spec;
+use crate::compare::{close, same_bits};
+use crate::layer::{Gradients, Layer, Operands, backward, forward};
+use crate::report::{Check, unsupported};
+use crate::values::{cast, cast1, integer, number, spatial};
 use ndarray::{ArrayD, ArrayViewD, Axis, IxDyn};
 use ndarray_qnn::{
     PadValue, QConvolution, QFullyConnected, Rank, Scaling, SpatialRank, WeightQuantizer,

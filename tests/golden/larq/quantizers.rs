@@ -1,12 +1,12 @@
 //! Larq's and tensorpack's quantizers by themselves.
 
-use super::compare::{Tolerance, close, same_bits};
-use super::data::{bits, cast, flag};
-use super::larq::Case;
-use super::larq_spec::Spec;
+use super::Case;
 use super::layout::{filters_first, last_axis_first};
-use super::quantizer::Quantizer;
-use super::report::{Check, failed};
+use super::spec::Spec;
+use crate::compare::{Tolerance, close, same_bits};
+use crate::quantizer::Quantizer;
+use crate::report::{Check, failed};
+use crate::values::{bits, cast, flag};
 use ndarray::{Array1, ArrayD, ArrayViewD};
 use ndarray_qnn::{
     ActivationQuantizer, DorefaGradient, Element, Error, QActivation, Rounding, Ste,

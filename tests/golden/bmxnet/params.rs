@@ -3,9 +3,9 @@
 //! `u64 0x112, u64 0, u64 count`, the arrays, `u64 count`, the names. An array begins with a magic
 //! number that tells how the rest is written, or, in the oldest format, with its rank.
 
-use super::bmxnet::file_names;
-use super::data::{read, read_json, shape, text};
-use super::report::{Check, Miss, Report, failed};
+use super::file_names;
+use crate::report::{Check, Miss, Report, failed};
+use crate::values::{read, read_json, shape, text};
 use serde_json::{Map, Value};
 use std::path::Path;
 

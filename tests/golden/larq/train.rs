@@ -1,12 +1,12 @@
 //! Short trainings of small networks, step by step as Keras did them.
 
-use super::compare::{Tolerance, close};
-use super::data::{cast, integer, list, number, real, spatial, text};
-use super::larq::Case;
-use super::larq_layers::pad_value;
-use super::larq_spec::Spec;
+use super::Case;
+use super::layers::pad_value;
 use super::network::{BatchNorm, Real, Stage, Weights};
-use super::report::{Check, Miss, failed, unsupported};
+use super::spec::Spec;
+use crate::compare::{Tolerance, close};
+use crate::report::{Check, Miss, failed, unsupported};
+use crate::values::{cast, integer, list, number, real, spatial, text};
 use ndarray::{Array1, ArrayD, Axis, Zip};
 use ndarray_qnn::{QConvolution, QFullyConnected};
 use serde_json::Value;

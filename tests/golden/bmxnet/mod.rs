@@ -1,22 +1,27 @@
 //! The directory of BMXNet's vectors, file by file.
 
-use super::report::{Report, unsupported};
-use super::{
-    bmxnet_layers_v2, bmxnet_model, bmxnet_operators_v1, bmxnet_packing, bmxnet_quantizers,
-    bmxnet_seed, params,
-};
+mod layers_v2;
+mod model;
+mod operators_v1;
+mod packing;
+mod params;
+mod quantizers;
+mod seed;
+mod words;
+
+use crate::report::{Report, unsupported};
 use std::path::Path;
 
 pub(crate) fn run(dir: &Path, report: &mut Report) {
     type Runner = fn(&Path, &mut Report);
     let files: [(&str, Runner); 8] = [
-        ("seed_issue30/seed_expected.json", bmxnet_seed::run),
-        ("ops/quantizers.json", bmxnet_quantizers::run_quantizers),
-        ("ops/qactivation.json", bmxnet_quantizers::run_qactivation),
-        ("ops/qfc_v1.json", bmxnet_operators_v1::run_dense),
-        ("ops/qconv_v1.json", bmxnet_operators_v1::run_convolution),
-        ("ops/layers_v2.json", bmxnet_layers_v2::run),
-        ("packing/packing.json", bmxnet_packing::run),
+        ("seed_issue30/seed_expected.json", seed::run),
+        ("ops/quantizers.json", quantizers::run_quantizers),
+        ("ops/qactivation.json", quantizers::run_qactivation),
+        ("ops/qfc_v1.json", operators_v1::run_dense),
+        ("ops/qconv_v1.json", operators_v1::run_convolution),
+        ("ops/layers_v2.json", layers_v2::run),
+        ("packing/packing.json", packing::run),
         ("params/fixture_expected.json", params::run),
     ];
     for (file, runner) in files {
@@ -30,7 +35,7 @@ pub(crate) fn run(dir: &Path, report: &mut Report) {
             report.record("bmxnet/ops", &name, unsupported("a file of this name"));
         }
     }
-    bmxnet_model::run(dir, report);
+    model::run(dir, report);
 }
 
 /// Names of the files with an extension in a directory, sorted; none if there is no directory.

@@ -1,9 +1,9 @@
 //! The case of BMXNet issue 30: a dense layer, called twice, must leave its weights alone.
 
-use super::compare::{Tolerance, close, same_codes};
-use super::data::{integer, number, read, read_json, vector};
-use super::layer::{Operands, forward};
-use super::report::{Check, Report, failed};
+use crate::compare::{Tolerance, close, same_codes};
+use crate::layer::{Operands, forward};
+use crate::report::{Check, Report, failed};
+use crate::values::{integer, number, read, read_json, vector};
 use ndarray::{Array2, ArrayD, IxDyn};
 use ndarray_qnn::QFullyConnected;
 use std::path::Path;

@@ -1,12 +1,12 @@
 //! BMXNet's published binary LeNet on MNIST: full precision at both ends, XNOR between.
 
-use super::bmxnet::file_names;
-use super::compare::{Tolerance, close};
-use super::data::{Tensors, cast, read, real};
-use super::layer::{Operands, forward};
+use super::file_names;
 use super::params::{self, Parameter};
-use super::report::{Check, Miss, Report, failed};
 use super::words::Words;
+use crate::compare::{Tolerance, close};
+use crate::layer::{Operands, forward};
+use crate::report::{Check, Miss, Report, failed};
+use crate::values::{Tensors, cast, read, real};
 use ndarray::{ArrayD, ArrayView1, Axis, IxDyn, Slice};
 use ndarray_qnn::{
     ActivationQuantizer, Element, QActivation, QConvolution, QFullyConnected, WeightQuantizer,
@@ -43,7 +43,7 @@ pub(crate) fn run(dir: &Path, report: &mut Report) {
 
 /// The parameters beside the vectors, or else those of this repository.
 fn parameter_files(dir: &Path) -> Vec<PathBuf> {
-    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/bmxnet/models");
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/data/bmxnet/models");
     [dir.join("models"), dir.join("../models"), dir.join("../../models/bmxnet"), own]
         .iter()
         .map(|dir| {

@@ -1,7 +1,7 @@
 //! Quantizers of both kinds behind one type.
 
-use super::compare::same_bits;
-use super::report::Check;
+use crate::compare::same_bits;
+use crate::report::Check;
 use ndarray::{ArrayD, ArrayViewD};
 use ndarray_qnn::{ActivationQuantizer, Element, Result, WeightQuantizer};
 

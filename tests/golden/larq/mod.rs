@@ -1,9 +1,15 @@
 //! The index of Larq's vectors, case by case.
 
-use super::compare::Tolerance;
-use super::data::{Tensors, list, number, read_json, text};
-use super::report::{Check, Miss, Report, unsupported};
-use super::{larq_layers, larq_quantizers, larq_train};
+mod layers;
+mod layout;
+mod network;
+mod quantizers;
+mod spec;
+mod train;
+
+use crate::compare::Tolerance;
+use crate::report::{Check, Miss, Report, unsupported};
+use crate::values::{Tensors, list, number, read_json, text};
 use ndarray::ArrayD;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -76,16 +82,16 @@ pub(crate) fn run(dir: &Path, report: &mut Report) {
 
 fn check(op: &str, case: &Case<'_>) -> Check {
     match op {
-        "QuantDense" => larq_layers::dense(case),
-        "QuantConv1D" => larq_layers::convolution::<1>(case),
-        "QuantConv2D" => larq_layers::convolution::<2>(case),
-        "QuantConv3D" => larq_layers::convolution::<3>(case),
-        "QuantDepthwiseConv2D" => larq_layers::depthwise(case),
-        "train" => larq_train::check(case),
-        "bmxnet_v1_qactivation" => larq_quantizers::bmxnet_v1(case),
-        "dorefa_weight" => larq_quantizers::tensorpack_weight(case),
-        "dorefa_act" => larq_quantizers::tensorpack_activation(case),
+        "QuantDense" => layers::dense(case),
+        "QuantConv1D" => layers::convolution::<1>(case),
+        "QuantConv2D" => layers::convolution::<2>(case),
+        "QuantConv3D" => layers::convolution::<3>(case),
+        "QuantDepthwiseConv2D" => layers::depthwise(case),
+        "train" => train::check(case),
+        "bmxnet_v1_qactivation" => quantizers::bmxnet_v1(case),
+        "dorefa_weight" => quantizers::tensorpack_weight(case),
+        "dorefa_act" => quantizers::tensorpack_activation(case),
         _ if op.starts_with("Quant") => unsupported("an operator that we do not have"),
-        _ => larq_quantizers::larq(op, case),
+        _ => quantizers::larq(op, case),
     }
 }

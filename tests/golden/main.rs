@@ -1,12 +1,17 @@
 //! Our operators against vectors that their peers computed: BMXNet v1 and v2, Larq, tensorpack.
 //!
 //! The vectors are those of the directory that the environment variable `QNN_GOLDEN` names, or
-//! else of `tests/golden`, whose README describes them. Every case that is found is run.
+//! else of `tests/golden/data`, whose README describes them. Every case that is found is run.
 
-mod golden_support;
+mod bmxnet;
+mod compare;
+mod larq;
+mod layer;
+mod quantizer;
+mod report;
+mod values;
 
-use golden_support::report::Report;
-use golden_support::{bmxnet, larq};
+use report::Report;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -20,8 +25,8 @@ fn run(root: &Path) -> Report {
 #[test]
 fn operators_agree_with_their_peers() {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let root =
-        std::env::var_os("QNN_GOLDEN").map_or_else(|| manifest.join("tests/golden"), PathBuf::from);
+    let named = std::env::var_os("QNN_GOLDEN");
+    let root = named.map_or_else(|| manifest.join("tests/golden/data"), PathBuf::from);
     let report = run(&root);
     // Not `print!`, which is shown of failed tests only: what was skipped is always of interest.
     let summary = format!("\ngolden vectors of {}\n{report}\n", root.display());

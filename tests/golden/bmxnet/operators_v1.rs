@@ -1,9 +1,9 @@
 //! BMXNet v1's QFullyConnected and QConvolution, at every pair of widths.
 
-use super::compare::{Tolerance, close, same_codes};
-use super::data::{Tensors, cast, cast1, integer, list, read_json, spatial};
-use super::layer::{Layer, Operands, backward, forward};
-use super::report::{Check, Report, failed};
+use crate::compare::{Tolerance, close, same_codes};
+use crate::layer::{Layer, Operands, backward, forward};
+use crate::report::{Check, Report, failed};
+use crate::values::{Tensors, cast, cast1, integer, list, read_json, spatial};
 use ndarray::{ArrayD, IxDyn};
 use ndarray_qnn::{Element, QConvolution, QFullyConnected, Scaling};
 use serde_json::Value;

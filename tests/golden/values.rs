@@ -1,6 +1,6 @@
 //! JSON and safetensors, read into arrays of `f64`: exact for every number type they hold.
 
-use super::report::{Check, Miss, failed};
+use crate::report::{Check, Miss, failed};
 use ndarray::{Array1, ArrayD, IxDyn};
 use ndarray_qnn::Element;
 use num_traits::NumCast;

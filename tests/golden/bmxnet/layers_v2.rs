@@ -1,10 +1,10 @@
 //! BMXNet-v2's QDense, QConv2D and ScaledBinaryConv, and the gradient of its weight quantizers.
 
-use super::compare::{Tolerance, close};
-use super::data::{Tensors, bits, cast, flag, integer, list, number, read_json, spatial, text};
-use super::layer::{Layer, Operands, backward, forward};
-use super::quantizer::Quantizer;
-use super::report::{Check, Report, failed, unsupported};
+use crate::compare::{Tolerance, close};
+use crate::layer::{Layer, Operands, backward, forward};
+use crate::quantizer::Quantizer;
+use crate::report::{Check, Report, failed, unsupported};
+use crate::values::{Tensors, bits, cast, flag, integer, list, number, read_json, spatial, text};
 use ndarray::ArrayD;
 use ndarray_qnn::{
     ActivationQuantizer, DorefaGradient, Element, InputScaling, OutputForm, PadValue, QActivation,

@@ -1,9 +1,9 @@
 //! A small Keras network with our operators in it: channels last, forward and backward.
 
-use super::data::real;
-use super::layer::{Operands, backward, forward};
 use super::layout::{channels_first, channels_last, filters_first, filters_last};
-use super::report::Check;
+use crate::layer::{Operands, backward, forward};
+use crate::report::Check;
+use crate::values::real;
 use ndarray::{Array1, Array2, ArrayD, Axis, Ix1, IxDyn, ScalarOperand, Slice};
 use ndarray_qnn::{Element, QConvolution, QFullyConnected};
 

@@ -1,8 +1,8 @@
 //! Larq's quantizers by name.
 
-use super::data::{bits, number};
-use super::quantizer::Quantizer;
-use super::report::{Check, failed, unsupported};
+use crate::quantizer::Quantizer;
+use crate::report::{Check, failed, unsupported};
+use crate::values::{bits, number};
 use ndarray_qnn::{
     ActivationQuantizer, DorefaGradient, Rounding, Ste, TernaryThreshold, WeightQuantizer,
 };

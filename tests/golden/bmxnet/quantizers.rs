@@ -1,9 +1,9 @@
 //! BMXNet's quantizers, by themselves and as QActivation.
 
-use super::compare::{Tolerance, close, same_codes};
-use super::data::{array, bits, cast, flag, list, number, read_json, real, shape, text, vector};
-use super::quantizer::Quantizer;
-use super::report::{Check, Report, failed, unsupported};
+use crate::compare::{Tolerance, close, same_codes};
+use crate::quantizer::Quantizer;
+use crate::report::{Check, Report, failed, unsupported};
+use crate::values::{array, bits, cast, flag, list, number, read_json, real, shape, text, vector};
 use ndarray::{ArrayD, array as numbers};
 use ndarray_qnn::{
     ActivationQuantizer, Element, FullPrecision, QActivation, QFullyConnected, Rounding, Ste,

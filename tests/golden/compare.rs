@@ -1,6 +1,6 @@
 //! Comparing what we computed with what a peer did.
 
-use super::report::{Check, failed};
+use crate::report::{Check, failed};
 use ndarray::{ArrayRef, Dimension};
 use ndarray_qnn::Element;
 

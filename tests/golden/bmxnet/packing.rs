@@ -1,10 +1,10 @@
 //! Words made by BMXNet's own packers, and its product of packed matrices.
 
-use super::compare::{Tolerance, close};
-use super::data::{array, integer, list, read_json, shape, vector};
-use super::layer::{Operands, forward};
-use super::report::{Check, Report, failed};
 use super::words::Words;
+use crate::compare::{Tolerance, close};
+use crate::layer::{Operands, forward};
+use crate::report::{Check, Report, failed};
+use crate::values::{array, integer, list, read_json, shape, vector};
 use ndarray::{Array2, ArrayD, Ix2};
 use ndarray_qnn::{ActivationQuantizer, QFullyConnected, WeightQuantizer};
 use serde_json::Value;
