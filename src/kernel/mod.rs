@@ -16,6 +16,8 @@
 
 #![allow(unsafe_code)]
 
+#[allow(dead_code)]
+mod arch;
 mod compare;
 mod cpu;
 mod dot;
@@ -30,6 +32,8 @@ mod rows;
 #[cfg(test)]
 mod testing;
 mod transpose;
+#[allow(dead_code)]
+mod vector;
 
 pub(crate) use cpu::starts_two_byte_products;
 pub(crate) use dot::{LONGEST, Weights, Width};
@@ -40,6 +44,8 @@ pub(crate) use planes::CODES;
 pub(crate) use popcount::{Addends, FilterPlanes, ToFloats, ToSigns};
 pub(crate) use prefetch::prefetch_elements;
 pub(crate) use rows::{Offsets, Rows};
+#[allow(unused_imports)]
+pub(crate) use vector::{Epilogue, Sums, Vector};
 
 use std::any::TypeId;
 
@@ -97,6 +103,27 @@ impl Kernel {
         }
     }
 }
+
+/// Runs an expression that is compiled anew for each instruction set. It may use the vectors `v`, a
+/// [`Vector`](vector::Vector); what it calls should be `#[inline(always)]`.
+#[allow(unused_macros)]
+macro_rules! vectorize {
+    ($kernel:expr, |$v:ident| $code:expr) => {{
+        #[allow(unused_imports)]
+        use $crate::kernel::{arch::Vectors, vector::Vector};
+        match $kernel.vector() {
+            #[cfg(target_arch = "x86_64")]
+            Vectors::Avx512($v) => $v.run(|| $code),
+            #[cfg(target_arch = "x86_64")]
+            Vectors::Avx2($v) => $v.run(|| $code),
+            #[cfg(target_arch = "aarch64")]
+            Vectors::Neon($v) => $v.run(|| $code),
+            Vectors::Portable($v) => $v.run(|| $code),
+        }
+    }};
+}
+#[allow(unused_imports)]
+pub(crate) use vectorize;
 
 /// A slice as one of another type, if it is the same.
 pub(crate) fn same_type<T: 'static, U: 'static>(slice: &[T]) -> Option<&[U]> {
