@@ -1,6 +1,5 @@
 //! The number types of the operators: `f32` and `f64`.
 
-use crate::scratch::{Floats, Scratch};
 use ndarray::LinalgScalar;
 use num_traits::{Float, NumAssign};
 use std::fmt::{Debug, Display};
@@ -57,13 +56,34 @@ pub trait Element:
     /// The lowest byte of the nearest integer, the even one of two, of a number below 2^22.
     #[doc(hidden)]
     fn nearest_byte(self) -> u8;
-    /// The buffers of this type in a scratch.
+    /// A value of which the element type is known.
     #[doc(hidden)]
-    fn floats(scratch: &mut Scratch) -> &mut Floats<Self>;
+    fn typed<F: Family>(value: F::Of<Self>) -> Typed<F>;
+    /// The one of both that belongs to this element type.
+    #[doc(hidden)]
+    fn pick<F: Family>(f32: F::Of<f32>, f64: F::Of<f64>) -> F::Of<Self>;
+}
+
+/// A type for each element type, such as `&[T]`. With it generic code calls functions that are
+/// compiled once for each element type, in this crate: see [`Element::typed`].
+#[doc(hidden)]
+pub trait Family {
+    /// The type.
+    type Of<T: Element>;
+}
+
+/// A value of a [`Family`].
+#[doc(hidden)]
+#[allow(missing_debug_implementations)]
+pub enum Typed<F: Family> {
+    /// Of `f32`.
+    F32(F::Of<f32>),
+    /// Of `f64`.
+    F64(F::Of<f64>),
 }
 
 macro_rules! element {
-    ($float:ident, $bits:ident, $magic:expr) => {
+    ($float:ident, $bits:ident, $variant:ident, $which:tt, $magic:expr) => {
         impl Element for $float {
             fn of(value: f64) -> Self {
                 value as $float
@@ -100,11 +120,60 @@ macro_rules! element {
                 // The same, and a negative number does not leave the binade.
                 (self + 1.5 * $magic).to_bits() as u8
             }
-            fn floats(scratch: &mut Scratch) -> &mut Floats<Self> {
-                &mut scratch.$float
+            #[inline(always)]
+            fn typed<F: Family>(value: F::Of<Self>) -> Typed<F> {
+                Typed::$variant(value)
+            }
+            #[inline(always)]
+            fn pick<F: Family>(f32: F::Of<f32>, f64: F::Of<f64>) -> F::Of<Self> {
+                (f32, f64).$which
             }
         }
     };
 }
-element!(f32, u32, 8_388_608.0);
-element!(f64, u64, 4_503_599_627_370_496.0);
+element!(f32, u32, F32, 0, 8_388_608.0);
+element!(f64, u64, F64, 1, 4_503_599_627_370_496.0);
+
+/// Functions that are compiled twice, for `f32` and for `f64`, and in this crate: what a caller's
+/// crate gets of them is a jump. Where a program is built without optimization, they stay fast.
+///
+/// The types of arguments may name the lifetimes and `T`; results may not.
+macro_rules! compiled_once {
+    ($(
+        $(#[$attribute:meta])*
+        $visibility:vis fn $name:ident<$($life:lifetime),* ; T>(
+            $($argument:ident: $type:ty),* $(,)?
+        ) -> $result:ty $body:block
+    )*) => {$(
+        $(#[$attribute])*
+        $visibility fn $name<$($life,)* T: $crate::Element>($($argument: $type),*) -> $result {
+            struct Arguments<$($life),*>($(std::marker::PhantomData<&$life ()>),*);
+
+            impl<$($life),*> $crate::element::Family for Arguments<$($life),*> {
+                type Of<T: $crate::Element> = ($($type,)*);
+            }
+
+            type Of<$($life,)* T> = <Arguments<$($life),*> as $crate::element::Family>::Of<T>;
+
+            fn generic<$($life,)* T: $crate::Element>(
+                ($($argument,)*): ($($type,)*),
+            ) -> $result $body
+
+            #[inline(never)]
+            fn of_f32<$($life),*>(arguments: Of<$($life,)* f32>) -> $result {
+                generic::<f32>(arguments)
+            }
+
+            #[inline(never)]
+            fn of_f64<$($life),*>(arguments: Of<$($life,)* f64>) -> $result {
+                generic::<f64>(arguments)
+            }
+
+            match T::typed::<Arguments<$($life),*>>(($($argument,)*)) {
+                $crate::element::Typed::F32(arguments) => of_f32(arguments),
+                $crate::element::Typed::F64(arguments) => of_f64(arguments),
+            }
+        }
+    )*};
+}
+pub(crate) use compiled_once;

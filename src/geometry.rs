@@ -3,10 +3,13 @@
 //! A convolution of one or two spatial dimensions has length 1 along the axes it lacks; a dense
 //! layer is a pointwise convolution over one image whose pixels are the rows of the batch.
 
-use crate::numerator::LONGEST_ROW;
-use crate::scratch::product;
+use crate::memory::product;
 use crate::{Error, Operand, Result};
 use std::ops::Range;
+
+/// Longest row whose sums of products of bytes fit into `i64` with their factors. Only operands
+/// without elements have longer ones.
+pub(crate) const LONGEST_ROW: u64 = 1 << 43;
 
 /// What a convolution is configured with, along three spatial axes.
 #[derive(Clone, Copy, Debug)]

@@ -83,74 +83,41 @@
 //! (`portable`, `avx2`, `avxvnni`, `avx512`, `neon`, `dotprod`) or [`force_isa`] chooses others, for
 //! tests and measurements. Work is shared among the threads of the current `rayon` pool.
 
-mod activation;
-mod activations;
-mod affine;
-mod aligned;
 mod backward;
-mod bit_lanes;
-mod bit_output;
-mod bit_tensor;
-mod blocks;
-mod code_lanes;
-mod code_sums;
-mod convolution;
-mod dense_lines;
-mod depthwise;
 mod element;
 mod epilogue;
 mod error;
-mod finishing;
-mod float_output;
-mod float_planes;
-mod float_tiles;
-mod fold;
-mod form;
 mod forward;
-mod fully_connected;
 mod geometry;
-mod im2row;
 mod kernel;
-mod lanes;
-mod max_pool;
-mod numerator;
-mod operator;
+mod layers;
+mod memory;
 mod options;
-mod output_rows;
-mod pack;
-mod padding;
-mod panels;
-mod parallel;
-mod presets;
+mod packed;
 mod quantizer;
-mod runs;
-mod samples;
-mod scratch;
-mod tile_sums;
-mod views;
-mod weight_only;
-mod word_layout;
-mod word_tiles;
+mod rank;
 
-pub use activation::QActivation;
-pub use activations::Activations;
-pub use affine::{Affine, BatchNorm};
 pub use backward::Gradients;
-pub use bit_tensor::BitTensor;
-pub use convolution::{QConvolution, Rank, SpatialRank, Tensor};
 pub use element::Element;
+pub use epilogue::sign_thresholds::SignThresholds;
 pub use error::{Error, Operand, Result};
-pub use fold::SignThresholds;
-pub use fully_connected::QFullyConnected;
+pub use forward::input::Activations;
+pub use forward::scratch::Scratch;
 pub use kernel::{Isa, force_isa};
-pub use max_pool::MaxPool;
+pub use layers::activation::QActivation;
+pub use layers::batch_norm::{Affine, BatchNorm};
+pub use layers::convolution::QConvolution;
+pub use layers::fully_connected::QFullyConnected;
+pub use layers::max_pool::MaxPool;
 pub use options::{InputScaling, OutputForm, PadValue, ScaleGradient, Scaling};
-pub use pack::PackedWeights;
+pub use packed::bit_tensor::BitTensor;
+pub use packed::weights::PackedWeights;
 pub use quantizer::{
     ActivationQuantizer, DorefaGradient, FullPrecision, Levels, Rounding, Ste, TernaryThreshold,
     WeightQuantizer,
 };
-pub use scratch::Scratch;
+
+pub use rank::{Rank, SpatialRank, Tensor};
 
 /// Runs the README's example with the documentation tests.
 #[cfg(doctest)]

@@ -9,13 +9,13 @@
 mod products;
 
 use crate::forward::Task;
+use crate::forward::scales::k_map;
 use crate::kernel::Kernel;
-use crate::lanes::k_map;
+use crate::memory::reserve;
+use crate::memory::{matrix_mut, zeros_array};
 use crate::options::{InputScaling, OutputForm, ScaleGradient, Scaling};
-use crate::pack::scale_filters;
+use crate::packed::weights::scale_filters;
 use crate::quantizer::check_numbers;
-use crate::scratch::reserve;
-use crate::views::{matrix_mut, zeros_array};
 use crate::{Element, Operand, PackedWeights, Result};
 use ndarray::{Array, Array1, Array5, ArrayView5, Axis, Dimension, Ix5, Zip};
 use products::{Products, Sums, Weights};

@@ -3,12 +3,12 @@
 
 use crate::forward::Task;
 use crate::geometry::Geometry;
-use crate::im2row::{gather, scatter_add};
 use crate::kernel::{Kernel, multiply};
-use crate::lanes::quantize_lanes;
+use crate::memory::{matrix, matrix_mut};
+use crate::memory::{product, reserve, zeros};
+use crate::packed::im2row::{gather, scatter_add};
+use crate::packed::nhwc::quantize_lanes;
 use crate::quantizer::check_numbers;
-use crate::scratch::{product, reserve, zeros};
-use crate::views::{matrix, matrix_mut};
 use crate::{Element, Error, Operand, Result};
 use ndarray::{ArrayView2, ArrayView4, ArrayView5, ArrayViewMut4, ArrayViewMut5, Axis, Slice, s};
 use rayon::prelude::*;

@@ -1,12 +1,12 @@
 //! Activation quantizers.
 
+use crate::memory::zeros_array;
 use crate::quantizer::absmax::{absmax_code, absmax_number, max_signed, sample_magnitude};
 use crate::quantizer::dorefa::{unit, unit_code, unit_number};
 use crate::quantizer::sign::{Threshold, heaviside_levels};
 use crate::quantizer::{
     FullPrecision, Levels, Rounding, Ste, check_bits, check_numbers, check_same_shape, max_code,
 };
-use crate::views::zeros_array;
 use crate::{Element, Error, Operand, Result};
 use ndarray::{Array, ArrayView, ArrayViewMut, Axis, Dimension, Zip};
 

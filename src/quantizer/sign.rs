@@ -1,7 +1,7 @@
 //! The 1-bit family: sign, Heaviside, and the magnitudes that scale a sign.
 
+use crate::memory::reserve;
 use crate::quantizer::Levels;
-use crate::scratch::reserve;
 use crate::{Element, Error, Operand, Result};
 use ndarray::{ArrayView, Axis, Dimension};
 

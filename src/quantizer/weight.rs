@@ -1,5 +1,7 @@
 //! Weight quantizers.
 
+use crate::memory::zeros;
+use crate::memory::zeros_array;
 use crate::quantizer::dorefa::{dorefa_backward, dorefa_code, max_tanh};
 use crate::quantizer::sign::{Threshold, filter_magnitudes, heaviside_levels, tensor_magnitude};
 use crate::quantizer::ternary::{absmean, absmean_code, ternary_code};
@@ -8,8 +10,6 @@ use crate::quantizer::{
     DorefaGradient, Levels, Rounding, Ste, TernaryThreshold, check_bits, check_numbers,
     check_same_shape,
 };
-use crate::scratch::zeros;
-use crate::views::zeros_array;
 use crate::{Element, Error, Operand, Result};
 use ndarray::{Array, ArrayView, Axis, Dimension, RemoveAxis, Zip};
 

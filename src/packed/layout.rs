@@ -1,0 +1,337 @@
+//! How codes of activations lie in words, and how the words of a window are found.
+//!
+//! Pixels are packed once, channels closest, the channels of each group starting a new word. Where
+//! these fill their words, a window is made of whole words, and the kernels read it where it lies:
+//! in an image with its padding around it, the words of every window lie at the same offsets from
+//! its first. Otherwise windows are gathered, code after code, so that none is wasted.
+//!
+//! Codes lie as bytes or as bit planes: words of their lowest bits, then words of the next bits. So
+//! it is with the channels of a group, and with a gathered window; the words of a plane lie like
+//! those of the first, but further on.
+
+use crate::Result;
+use crate::geometry::Geometry;
+use crate::memory::{product, reserve, take_aligned};
+use crate::packed::format::Form;
+
+/// Padding is laid around an image only as long as it makes it at most so many times larger;
+/// a long window over little else but padding is gathered.
+pub(crate) const PADDED_SIZE: usize = 4;
+
+/// Output positions of lines that [`WordLayout::gather_short_lines`] joins, and how many filters
+/// must use the gathered windows.
+const SHORT_LINE: usize = 12;
+const FILTERS_GATHERED_FOR: usize = 64;
+
+/// See the module.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WordLayout {
+    /// Bits of a code in a word: 1 or 8.
+    pub(crate) code_bits: usize,
+    /// Bit planes; bytes are one plane.
+    pub(crate) planes: usize,
+    /// Words of the channels of a group in a plane of a pixel.
+    pub(crate) plane_words: usize,
+    /// Words of the channels of a group in a pixel.
+    pub(crate) group_words: usize,
+    /// Words of a pixel.
+    pub(crate) pixel_words: usize,
+    /// Words of a window in a plane.
+    pub(crate) row_words: usize,
+    /// Lengths of the image that windows are read from.
+    pub(crate) grid: [usize; 3],
+    /// Whether windows are read where they lie.
+    pub(crate) direct: bool,
+    /// Whether lines are strings of bits (see `dense_lines`).
+    pub(crate) dense: bool,
+}
+
+impl WordLayout {
+    /// For codes of so many bits.
+    pub(crate) fn new(geometry: &Geometry, form: Form, bits: usize) -> Self {
+        let (code_bits, planes) = match form {
+            Form::Planes => (1, bits),
+            Form::Bytes => (8, 1),
+        };
+        let channel_bits = geometry.group_channels() * code_bits;
+        let plane_words = channel_bits.div_ceil(32);
+        let group_words = planes * plane_words;
+        let pixel_words = geometry.groups() * group_words;
+        let mut layout = WordLayout {
+            code_bits,
+            planes,
+            plane_words,
+            group_words,
+            pixel_words,
+            row_words: (geometry.row_len() * code_bits).div_ceil(32),
+            grid: geometry.input,
+            direct: channel_bits.is_multiple_of(32)
+                || geometry.taps() == 1 && !geometry.has_padding(),
+            dense: false,
+        };
+        if geometry.has_padding() {
+            let grid = geometry.padded_input();
+            let pixels = grid.iter().try_fold(1usize, |pixels, &len| pixels.checked_mul(len));
+            let few = |pixels: &usize| pixels / PADDED_SIZE <= geometry.pixels();
+            match pixels.filter(few) {
+                Some(_) if layout.direct => layout.grid = grid,
+                _ => layout.direct = false,
+            }
+        }
+        let image_words = layout.pixels().checked_mul(pixel_words);
+        layout.direct &= image_words.is_some_and(|words| u32::try_from(words).is_ok());
+        if !layout.direct {
+            layout.grid = geometry.input;
+        }
+        layout
+    }
+
+    /// Has windows gathered where lines of output positions are so short that kernels which take
+    /// many rows at a time gain more by that than it costs.
+    pub(crate) fn gather_short_lines(&mut self, geometry: &Geometry) {
+        let width = geometry.output[2];
+        let short = width < SHORT_LINE && geometry.positions() > width;
+        if short && geometry.group_filters() >= FILTERS_GATHERED_FOR {
+            self.direct = false;
+            self.grid = geometry.input;
+        }
+    }
+
+    /// Pixels of an image that windows are read from.
+    fn pixels(&self) -> usize {
+        self.grid.iter().product()
+    }
+
+    /// Words of an image that windows are read from.
+    pub(crate) fn image_words(&self) -> usize {
+        self.pixels() * self.pixel_words
+    }
+
+    /// Whether the packed input must be copied into a larger image, with padding around it.
+    pub(crate) fn is_padded(&self, geometry: &Geometry) -> bool {
+        self.grid != geometry.input
+    }
+
+    /// Words that the input takes without padding.
+    pub(crate) fn input_len(&self, geometry: &Geometry) -> Result<usize> {
+        product(&[geometry.batch, geometry.pixels(), self.pixel_words], "packed activations")
+    }
+
+    /// Where the words of a window lie from its first word on. So that there are `len`, the first
+    /// is named again, for weights of zero.
+    pub(crate) fn offsets(
+        &self,
+        geometry: &Geometry,
+        len: usize,
+        offsets: &mut Vec<u32>,
+    ) -> Result<()> {
+        offsets.clear();
+        reserve(offsets, len, "window offsets")?;
+        // Without channels a kernel may be longer than could be walked through.
+        match self.direct {
+            true if self.group_words > 0 => self.direct_offsets(geometry, offsets),
+            true => {}
+            false => offsets.extend(0..self.row_words as u32),
+        }
+        offsets.resize(len, 0);
+        Ok(())
+    }
+
+    fn direct_offsets(&self, geometry: &Geometry, offsets: &mut Vec<u32>) {
+        let [kernel_d, kernel_h, kernel_w] = geometry.kernel;
+        let dilation = geometry.dilation();
+        for d in 0..kernel_d {
+            for h in 0..kernel_h {
+                for w in 0..kernel_w {
+                    let pixel = self.pixel([d, h, w], dilation);
+                    offsets.extend((0..self.plane_words).map(|i| (pixel + i) as u32));
+                }
+            }
+        }
+    }
+
+    /// The first word of the window of an output position, from the beginning of an image.
+    pub(crate) fn window(&self, geometry: &Geometry, position: usize) -> usize {
+        let [_, out_h, out_w] = geometry.output;
+        let at = [position / (out_h * out_w), position / out_w % out_h, position % out_w];
+        self.pixel(at, geometry.stride())
+    }
+
+    /// Words from one window of a line to the next.
+    pub(crate) fn step(&self, geometry: &Geometry) -> usize {
+        geometry.stride()[2] * self.pixel_words
+    }
+
+    /// Words of a gathered window.
+    pub(crate) fn gathered_words(&self) -> usize {
+        self.planes * self.row_words
+    }
+
+    /// Words from one plane of a window to the next.
+    pub(crate) fn plane_step(&self) -> usize {
+        if self.direct { self.plane_words } else { self.row_words }
+    }
+
+    /// The first word of the pixel at `at * scale`.
+    fn pixel(&self, at: [usize; 3], scale: [usize; 3]) -> usize {
+        let [_, height, width] = self.grid;
+        let [d, h, w]: [usize; 3] = std::array::from_fn(|axis| at[axis] * scale[axis]);
+        ((d * height + h) * width + w) * self.pixel_words
+    }
+
+    /// Writes the codes of the window of an output position into `row`, side by side, plane after
+    /// plane. `image` is a group's part of an image.
+    pub(crate) fn gather(
+        &self,
+        geometry: &Geometry,
+        image: &[u32],
+        pad: u8,
+        position: usize,
+        row: &mut [u32],
+    ) {
+        if row.is_empty() {
+            return; // without channels a kernel may be longer than could ever be walked through
+        }
+        if self.dense {
+            let rows = row.chunks_mut(self.row_words).enumerate();
+            return rows
+                .for_each(|(plane, row)| self.gather_runs(geometry, image, position, plane, row));
+        }
+        if self.plane_words == 1 {
+            let rows = row.chunks_mut(self.row_words).enumerate();
+            return rows.for_each(|(plane, row)| {
+                self.gather_short(geometry, image, pad, position, plane, row)
+            });
+        }
+        let channel_bits = geometry.group_channels() * self.code_bits;
+        if self.planes == 1 && channel_bits.is_multiple_of(32) {
+            return self.gather_words(geometry, image, pad, position, row);
+        }
+        row.fill(0);
+        geometry.for_each_tap(position, |tap, pixel| {
+            let pixel = pixel.map(|pixel| &image[pixel * self.pixel_words..]);
+            for (plane, row) in row.chunks_mut(self.row_words).enumerate() {
+                let pixel = pixel.map(|pixel| &pixel[plane * self.plane_words..]);
+                let padding = self.pad_word(pad, plane);
+                for word in 0..self.plane_words {
+                    let at = tap * channel_bits + 32 * word;
+                    let len = (channel_bits - 32 * word).min(32);
+                    let bits = pixel.map_or(padding, |pixel| pixel[word]);
+                    append(row, at, bits & (u32::MAX >> (32 - len)));
+                }
+            }
+        });
+    }
+
+    /// The same for a plane of pixels of a word each: few channels, so that there are many of them
+    /// for what is computed with them.
+    fn gather_short(
+        &self,
+        geometry: &Geometry,
+        image: &[u32],
+        pad: u8,
+        position: usize,
+        plane: usize,
+        row: &mut [u32],
+    ) {
+        let channel_bits = geometry.group_channels() * self.code_bits;
+        let padding = self.pad_word(pad, plane) & (u32::MAX >> (32 - channel_bits));
+        let mut words = row.iter_mut();
+        // Codes that do not fill a word yet.
+        let (mut held, mut filled) = (0u64, 0);
+        geometry.for_each_run(position, |taps, first| {
+            for i in 0..taps.len() {
+                let bits =
+                    first.map_or(padding, |first| image[(first + i) * self.pixel_words + plane]);
+                held |= u64::from(bits) << filled;
+                filled += channel_bits;
+                if filled >= 32 {
+                    words.next().into_iter().for_each(|word| *word = held as u32);
+                    held >>= 32;
+                    filled -= 32;
+                }
+            }
+        });
+        words.next().into_iter().for_each(|word| *word = held as u32);
+    }
+
+    /// The same for a plane of pixels that fill their words.
+    fn gather_words(
+        &self,
+        geometry: &Geometry,
+        image: &[u32],
+        pad: u8,
+        position: usize,
+        row: &mut [u32],
+    ) {
+        let len = self.plane_words;
+        geometry.for_each_run(position, |taps, first| {
+            let row = &mut row[taps.start * len..taps.end * len];
+            let Some(first) = first else { return row.fill(self.pad_word(pad, 0)) };
+            let pixels = &image[first * self.pixel_words..];
+            if len == self.pixel_words {
+                return row.copy_from_slice(&pixels[..row.len()]);
+            }
+            let pixels = pixels.chunks(self.pixel_words);
+            row.chunks_mut(len)
+                .zip(pixels)
+                .for_each(|(row, pixel)| row.copy_from_slice(&pixel[..len]));
+        });
+    }
+
+    /// A word of padded codes in a plane.
+    pub(crate) fn pad_word(&self, code: u8, plane: usize) -> u32 {
+        match self.code_bits {
+            1 => u32::from(code >> plane & 1) * u32::MAX,
+            _ => u32::from_ne_bytes([code; 4]),
+        }
+    }
+
+    /// Copies packed images into larger ones, with padding around them.
+    pub(crate) fn pad<'a>(
+        &self,
+        geometry: &Geometry,
+        words: &[u32],
+        code: u8,
+        padded: &'a mut Vec<u32>,
+    ) -> Result<&'a [u32]> {
+        let len = product(&[geometry.batch, self.image_words()], "packed activations")?;
+        let padded = take_aligned(padded, len, "packed activations")?;
+        if len == 0 {
+            return Ok(padded);
+        }
+        match self.planes {
+            1 => padded.fill(self.pad_word(code, 0)),
+            planes => {
+                for (i, plane) in padded.chunks_mut(self.plane_words).enumerate() {
+                    plane.fill(self.pad_word(code, i % planes));
+                }
+            }
+        }
+        if words.is_empty() {
+            return Ok(padded);
+        }
+        let [_, height, width] = geometry.input;
+        let before = geometry.padding_before();
+        let line = width * self.pixel_words;
+        let images = words.chunks(geometry.pixels() * self.pixel_words);
+        for (image, padded) in images.zip(padded.chunks_mut(self.image_words())) {
+            for (i, words) in image.chunks(line).enumerate() {
+                let at = [before[0] + i / height, before[1] + i % height, before[2]];
+                let start = self.pixel(at, [1; 3]);
+                padded[start..start + line].copy_from_slice(words);
+            }
+        }
+        Ok(padded)
+    }
+}
+
+/// Sets bits of a zeroed row from bit `at` on.
+fn append(row: &mut [u32], at: usize, bits: u32) {
+    let (word, shift) = (at / 32, at % 32);
+    let wide = u64::from(bits) << shift;
+    row[word] |= wide as u32;
+    if wide >> 32 != 0 {
+        row[word + 1] |= (wide >> 32) as u32;
+    }
+}

@@ -1,0 +1,13 @@
+//! Codes in memory, and how they get there: weights in panels, activations in words, windows of them.
+
+pub(crate) mod bit_tensor;
+pub(crate) mod bits;
+pub(crate) mod codes;
+pub(crate) mod format;
+pub(crate) mod im2row;
+pub(crate) mod layout;
+pub(crate) mod nhwc;
+pub(crate) mod panels;
+pub(crate) mod row_sums;
+pub(crate) mod weights;
+mod windows;

@@ -1,0 +1,63 @@
+//! The input as the gather wants it: quantized, channels last, `[image][pixel][channel]`.
+
+use crate::Element;
+use crate::kernel::Kernel;
+use crate::memory::matrix_mut;
+use crate::memory::parallel::any_chunk;
+use ndarray::{ArrayView4, ArrayView5, Axis};
+
+/// Numbers that are brought together before they are quantized in place.
+const BLOCK: usize = 1 << 10;
+
+/// Brings the channels of each pixel of `x` (N, C, D, H, W) together, whatever its strides, and has
+/// them quantized in place by the quantizer of their image.
+pub(crate) fn quantize_lanes<T: Element, Q: Fn(&mut [T])>(
+    x: &ArrayView5<'_, T>,
+    lanes: &mut [T],
+    quantizer: impl Fn(usize) -> Q + Sync,
+) {
+    let images = x.len_of(Axis(0));
+    if lanes.is_empty() {
+        return;
+    }
+    let image_len = lanes.len() / images;
+    any_chunk(lanes, image_len, 1, |image, lanes| {
+        quantize_image(x.index_axis(Axis(0), image), lanes, &quantizer(image));
+        false
+    });
+}
+
+fn quantize_image<T: Element>(
+    image: ArrayView4<'_, T>,
+    lanes: &mut [T],
+    quantize: &impl Fn(&mut [T]),
+) {
+    let channels = image.len_of(Axis(0));
+    let pixels = image.permuted_axes([1, 2, 3, 0]);
+    if let Some(pixels) = pixels.as_slice() {
+        for (lanes, pixels) in lanes.chunks_mut(BLOCK).zip(pixels.chunks(BLOCK)) {
+            lanes.copy_from_slice(pixels);
+            quantize(lanes);
+        }
+        return;
+    }
+    if let Some(planes) = image.as_slice() {
+        let pixels = matrix_mut(planes.len() / channels, channels, lanes);
+        Kernel::current().transpose(planes, pixels);
+    } else if channels_are_closest(&image) {
+        lanes.iter_mut().zip(&pixels).for_each(|(lane, &x)| *lane = x);
+    } else {
+        for (channel, plane) in image.outer_iter().enumerate() {
+            let lanes = lanes[channel..].iter_mut().step_by(channels);
+            lanes.zip(&plane).for_each(|(lane, &x)| *lane = x);
+        }
+    }
+    lanes.chunks_mut(BLOCK).for_each(quantize);
+}
+
+/// Whether the channels of a pixel lie closer to each other than to those of other pixels.
+pub(crate) fn channels_are_closest<T>(image: &ArrayView4<'_, T>) -> bool {
+    let stride = |axis: usize| image.strides()[axis].unsigned_abs();
+    // The stride of an axis of length 1 says nothing.
+    (1..4).all(|axis| image.len_of(Axis(axis)) <= 1 || stride(axis) >= stride(0))
+}
