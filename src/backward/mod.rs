@@ -15,7 +15,7 @@ use crate::memory::reserve;
 use crate::memory::{matrix_mut, zeros_array};
 use crate::options::{InputScaling, OutputForm, ScaleGradient, Scaling};
 use crate::packed::weights::scale_filters;
-use crate::quantizer::check_numbers;
+use crate::quantizer::check_no_nan;
 use crate::{Element, Operand, PackedWeights, Result};
 use ndarray::{Array, Array1, Array5, ArrayView5, Axis, Dimension, Ix5, Zip};
 use products::{Products, Sums, Weights};
@@ -46,8 +46,8 @@ pub(crate) fn backward<T: Element>(
     reserve(&mut Vec::<T>::new(), dy.len(), "output gradient")?;
     let empty = dy.is_empty() || geometry.row_len() == 0;
     if empty || task.activation.scales_samples() {
-        check_numbers(Operand::Input, &x)?;
-        check_numbers(Operand::OutputGradient, &dy)?;
+        check_no_nan(Operand::Input, &x)?;
+        check_no_nan(Operand::OutputGradient, &dy)?;
     }
     let [mut magnitudes, mut pixel_magnitudes, mut k] = [const { Vec::new() }; 3];
     let k = match task.input_scaling {

@@ -8,7 +8,7 @@ use crate::memory::{matrix, matrix_mut};
 use crate::memory::{product, reserve, zeros};
 use crate::packed::im2row::{gather, scatter_add};
 use crate::packed::nhwc::quantize_lanes;
-use crate::quantizer::check_numbers;
+use crate::quantizer::check_no_nan;
 use crate::{Element, Error, Operand, Result};
 use ndarray::{ArrayView2, ArrayView4, ArrayView5, ArrayViewMut4, ArrayViewMut5, Axis, Slice, s};
 use rayon::prelude::*;
@@ -220,8 +220,8 @@ impl<T: Element> Products<'_, T> {
             let lanes = &mut lanes[..images * image_len];
             let d_lanes = &mut d_lanes[..images * image_len];
             let dots = &mut dots[..images * image_dots];
-            sums.nan[0] |= check_numbers(Operand::Input, &x).is_err();
-            sums.nan[1] |= check_numbers(Operand::OutputGradient, &dy).is_err();
+            sums.nan[0] |= check_no_nan(Operand::Input, &x).is_err();
+            sums.nan[1] |= check_no_nan(Operand::OutputGradient, &dy).is_err();
             quantize_lanes(&self.task.samples(&x), lanes, |sample| {
                 let coder = self.task.coder(self.magnitudes, first + sample);
                 move |lanes: &mut [T]| coder.quantize(lanes)

@@ -35,7 +35,7 @@ use crate::packed::nhwc::quantize_lanes;
 use crate::packed::panels::Panels;
 use crate::packed::row_sums::code_sums;
 use crate::packed::weights::Codes;
-use crate::quantizer::{Levels, Threshold, check_numbers};
+use crate::quantizer::{Levels, Threshold, check_no_nan};
 use crate::{ActivationQuantizer, Element, Error, Operand, PackedWeights, Result, SignThresholds};
 use ndarray::{ArrayView1, ArrayView5, ArrayViewMut5};
 
@@ -94,7 +94,7 @@ impl<T: Element> Numbers<'_, T> {
     /// Checks what is added, and hands out the bias.
     fn check_addends(&self) -> Result<Option<&ArrayView1<'_, T>>> {
         if let Some(residual) = &self.residual {
-            check_numbers(Operand::Residual, residual)?;
+            check_no_nan(Operand::Residual, residual)?;
         }
         Ok(self.bias.as_ref())
     }
@@ -289,7 +289,7 @@ impl<'a, T: Element> Call<'a, '_, T> {
             Input::Signs(_) => Ok(&[]),
             Input::Numbers(_) if found_later => Ok(&[]),
             Input::Numbers(x) => {
-                check_numbers(Operand::Input, x)?;
+                check_no_nan(Operand::Input, x)?;
                 self.task.magnitudes(x, magnitudes)
             }
         }
@@ -375,7 +375,7 @@ impl<'a, T: Element> Call<'a, '_, T> {
         side: &'b mut Side<T>,
     ) -> Result<Epilogue<'b, T>> {
         if let Some(bias) = given_bias {
-            check_numbers(Operand::Bias, bias)?;
+            check_no_nan(Operand::Bias, bias)?;
         }
         let Side { bias, magnitudes: pixels, k_map } = side;
         bias.clear();

@@ -1,7 +1,7 @@
 //! QActivation: a quantizer as a layer.
 
 use crate::memory::zeros_array;
-use crate::quantizer::{check_numbers, check_same_shape};
+use crate::quantizer::{check_no_nan, check_same_shape};
 use crate::{ActivationQuantizer, Element, Operand, Result};
 use ndarray::{Array, ArrayView, ArrayViewMut, Dimension};
 
@@ -72,7 +72,7 @@ impl QActivation {
         mut out: ArrayViewMut<'_, T, D>,
     ) -> Result<()> {
         check_same_shape(Operand::Output, x.shape(), out.shape())?;
-        check_numbers(Operand::Input, &x)?;
+        check_no_nan(Operand::Input, &x)?;
         if self.backward_only {
             out.assign(&x);
             return Ok(());

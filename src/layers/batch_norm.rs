@@ -2,7 +2,7 @@
 
 use crate::memory::reserve;
 use crate::memory::zeros_array;
-use crate::quantizer::{check_numbers, check_same_shape};
+use crate::quantizer::{check_no_nan, check_same_shape};
 use crate::{Element, Error, Operand, Result};
 use ndarray::{Array, ArrayView, ArrayView1, ArrayViewMut, Axis, RemoveAxis, Zip};
 
@@ -169,7 +169,7 @@ impl<T: Element> Affine<T> {
         if found != expected {
             return Err(Error::AxisLength { operand, axis, expected, found });
         }
-        check_numbers(operand, &y)?;
+        check_no_nan(operand, &y)?;
         let channels = out.axis_iter_mut(Axis(axis)).zip(y.axis_iter(Axis(axis)));
         for (channel, (mut out, y)) in channels.enumerate() {
             Zip::from(&mut out).and(&y).for_each(|out, &y| *out = self.value(channel, y));

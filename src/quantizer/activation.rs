@@ -5,7 +5,7 @@ use crate::quantizer::absmax::{absmax_code, absmax_number, max_signed, sample_ma
 use crate::quantizer::dorefa::{unit, unit_code, unit_number};
 use crate::quantizer::sign::{Threshold, heaviside_levels};
 use crate::quantizer::{
-    FullPrecision, Levels, Rounding, Ste, check_bits, check_numbers, check_same_shape, max_code,
+    FullPrecision, Levels, Rounding, Ste, check_bits, check_no_nan, check_same_shape, max_code,
 };
 use crate::{Element, Error, Operand, Result};
 use ndarray::{Array, ArrayView, ArrayViewMut, Axis, Dimension, Zip};
@@ -246,7 +246,7 @@ impl ActivationQuantizer {
         x: ArrayView<'_, T, D>,
     ) -> Result<Array<T, D>> {
         let mut values = zeros_array(x.raw_dim(), "quantized activations")?;
-        check_numbers(Operand::Input, &x)?;
+        check_no_nan(Operand::Input, &x)?;
         self.map_samples(&x, values.view_mut(), |coder, x| coder.quantized(x))?;
         Ok(values)
     }
@@ -261,7 +261,7 @@ impl ActivationQuantizer {
     /// [`Error::TooLarge`](crate::Error::TooLarge) if there is no memory for the result.
     pub fn codes<T: Element, D: Dimension>(&self, x: ArrayView<'_, T, D>) -> Result<Array<u32, D>> {
         let mut codes = zeros_array(x.raw_dim(), "activation codes")?;
-        check_numbers(Operand::Input, &x)?;
+        check_no_nan(Operand::Input, &x)?;
         self.map_samples(&x, codes.view_mut(), |coder, x| coder.code(x))?;
         Ok(codes)
     }
@@ -281,8 +281,8 @@ impl ActivationQuantizer {
         self.validate()?;
         check_same_shape(Operand::OutputGradient, x.shape(), dy.shape())?;
         let mut dx = zeros_array(x.raw_dim(), "input gradient")?;
-        check_numbers(Operand::Input, &x)?;
-        check_numbers(Operand::OutputGradient, &dy)?;
+        check_no_nan(Operand::Input, &x)?;
+        check_no_nan(Operand::OutputGradient, &dy)?;
         Zip::from(&mut dx).and(&dy).and(&x).for_each(|dx, &dy, &x| *dx = dy * self.derivative(x));
         Ok(dx)
     }

@@ -166,7 +166,7 @@ fn check_bits(operand: Operand, bits: u32) -> Result<()> {
 }
 
 /// Refuses a tensor that holds a NaN.
-pub(crate) fn check_numbers<T: Element, D: Dimension>(
+pub(crate) fn check_no_nan<T: Element, D: Dimension>(
     operand: Operand,
     values: &ArrayView<'_, T, D>,
 ) -> Result<()> {

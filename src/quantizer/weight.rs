@@ -7,7 +7,7 @@ use crate::quantizer::sign::{Threshold, filter_magnitudes, heaviside_levels, ten
 use crate::quantizer::ternary::{absmean, absmean_code, ternary_code};
 use crate::quantizer::uniform::uniform_code;
 use crate::quantizer::{
-    DorefaGradient, Levels, Rounding, Ste, TernaryThreshold, check_bits, check_numbers,
+    DorefaGradient, Levels, Rounding, Ste, TernaryThreshold, check_bits, check_no_nan,
     check_same_shape,
 };
 use crate::{Element, Error, Operand, Result};
@@ -237,7 +237,7 @@ impl WeightQuantizer {
         check_same_shape(Operand::OutputGradient, w.shape(), dq.shape())?;
         let mut dw = zeros_array(w.raw_dim(), "weight gradient")?;
         self.check(&w)?;
-        check_numbers(Operand::OutputGradient, &dq)?;
+        check_no_nan(Operand::OutputGradient, &dq)?;
         dw.assign(&dq);
         self.chain(&mut dw, w)?;
         Ok(dw)
@@ -282,7 +282,7 @@ impl WeightQuantizer {
                 found: vec![],
             });
         }
-        check_numbers(Operand::Weight, w)
+        check_no_nan(Operand::Weight, w)
     }
 
     /// Measures what the codes of a tensor depend on, and checks its numbers.

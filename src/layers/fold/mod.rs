@@ -30,7 +30,7 @@ use crate::layers::methods::Operator;
 use crate::memory::reserve;
 use crate::options::{InputScaling, OutputForm};
 use crate::packed::bit_tensor::sign_threshold;
-use crate::quantizer::{Levels, Threshold, check_numbers, check_same_shape};
+use crate::quantizer::{Levels, Threshold, check_no_nan, check_same_shape};
 use crate::{
     ActivationQuantizer, Affine, Element, Error, Operand, PackedWeights, Result, SignThresholds,
 };
@@ -149,7 +149,7 @@ impl Operator<'_> {
 fn finite_bias<T: Element>(filters: usize, bias: Option<ArrayView1<'_, T>>) -> Result<Vec<T>> {
     let Some(bias) = bias else { return Ok(Vec::new()) };
     check_same_shape(Operand::Bias, &[filters], bias.shape())?;
-    check_numbers(Operand::Bias, &bias)?;
+    check_no_nan(Operand::Bias, &bias)?;
     match bias.iter().find(|bias| !bias.is_finite()) {
         None => Ok(bias.to_vec()),
         Some(bias) => Err(Error::Parameter {
