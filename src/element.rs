@@ -1,5 +1,6 @@
 //! The number types of the operators: `f32` and `f64`.
 
+use bytemuck::Pod;
 use ndarray::LinalgScalar;
 use num_traits::{Float, NumAssign};
 use std::fmt::{Debug, Display};
@@ -20,6 +21,7 @@ pub trait Element:
     + NumAssign
     + LinalgScalar
     + Sum
+    + Pod
     + Debug
     + Display
     + Default

@@ -5,19 +5,18 @@ use crate::Result;
 use crate::epilogue::output_scale::{Epilogue, Place};
 use crate::epilogue::store::OutputRows;
 use crate::forward::dequantize::{CodedWeights, MANY_ROWS};
-use crate::forward::partition::{Block, Cut, Divide, Shares};
+use crate::forward::partition::{Block, Engine, Partition};
 use crate::geometry::Geometry;
 use crate::kernel::{Kernel, PANEL};
 use crate::memory::parallel::blocks;
-use crate::memory::{matrix, matrix_mut};
-use crate::memory::{product, take};
+use crate::memory::{Workspace, WorkspaceSize, matrix, matrix_mut};
 use crate::packed::im2row::gather;
 use ndarray::linalg::general_mat_mul;
-use ndarray::{ArrayViewMut4, ArrayViewMut5, s};
+use ndarray::{ArrayViewMut4, s};
 use std::ops::Range;
 
 /// A forward whose operands are quantized: only products and the epilogue are left to do.
-pub(crate) struct FloatTiles<'a, T> {
+pub(crate) struct FloatEngine<'a, T> {
     pub(crate) kernel: Kernel,
     pub(crate) geometry: &'a Geometry,
     /// Quantized activations, `[image][pixel][channel]`.
@@ -35,77 +34,34 @@ pub(crate) enum FloatWeights<'a, T> {
     Codes(CodedWeights<'a, T>),
 }
 
-/// What one thread writes to while it computes a block.
-struct Buffers<'a, T> {
-    rows: Shares<'a, T>,
-    dots: Shares<'a, T>,
-    outs: Shares<'a, T>,
-}
-
-impl<T: Send> Divide for Buffers<'_, T> {
-    fn divide(self, blocks: usize) -> (Self, Self) {
-        let (rows, right_rows) = self.rows.split(blocks);
-        let (dots, right_dots) = self.dots.split(blocks);
-        let (outs, right_outs) = self.outs.split(blocks);
-        let right = Buffers { rows: right_rows, dots: right_dots, outs: right_outs };
-        (Buffers { rows, dots, outs }, right)
-    }
-}
-
 /// Windows are gathered in tiles of at most this many numbers, unless one window is larger.
 const TILE_LEN: usize = 1 << 18;
 
 /// Products below which a second thread costs more than it saves.
 const PRODUCTS_PER_BLOCK: usize = 1 << 18;
 
-impl<T: Element> FloatTiles<'_, T> {
-    pub(crate) fn run(
-        &self,
-        [rows, dots, outs]: [&mut Vec<T>; 3],
-        out: ArrayViewMut5<'_, T>,
-    ) -> Result<()> {
-        if out.is_empty() {
-            return Ok(());
-        }
-        let (row_len, filters) = (self.geometry.row_len(), self.geometry.group_filters());
-        let work = out.len().saturating_mul(row_len.max(1));
-        let blocks = blocks(work, PRODUCTS_PER_BLOCK);
+impl<T: Element> Engine for FloatEngine<'_, T> {
+    type Out = T;
+    const FILTERS: usize = 1;
 
-        // The size of a tile is that of the problem alone: floats are summed in the same order
-        // at any number of threads.
-        let tile_rows = (TILE_LEN / row_len.max(1)).clamp(1, 64);
-        let gathered = if self.geometry.is_pointwise() { 0 } else { tile_rows };
-        let shares = |buffer, sizes: [usize; 2]| -> Result<_> {
-            let len = product(&sizes, "windows")?;
-            Ok(Shares::new(take(buffer, product(&[blocks, len], "windows")?, "windows")?, len))
-        };
-        let buffers = Buffers {
-            rows: shares(rows, [gathered, row_len])?,
-            dots: shares(dots, [tile_rows, filters])?,
-            outs: shares(outs, [tile_rows, filters])?,
-        };
-        let (filters_together, positions_together) = match self.weights {
-            FloatWeights::Values(_) => (usize::MAX, 0),
-            // A thread that has a share of the rows would read all weights.
-            FloatWeights::Codes(_) if self.geometry.groups() == 1 => (2 * PANEL, MANY_ROWS),
-            FloatWeights::Codes(_) => (usize::MAX, 0),
-        };
-        let cut = Cut {
-            geometry: self.geometry,
-            filters_per_element: 1,
-            filters_together,
-            positions_together,
-        };
-        cut.for_each(Block::whole(out), blocks, buffers, &|block, buffers| {
-            self.compute(block, tile_rows, buffers);
-        });
-        Ok(())
+    fn workspace(&self) -> Result<WorkspaceSize> {
+        let (row_len, filters) = (self.geometry.row_len(), self.geometry.group_filters());
+        let rows = self.tile_rows();
+        let gathered = if self.geometry.is_pointwise() { 0 } else { rows };
+        WorkspaceSize::default()
+            .and::<T>(&[gathered, row_len], "windows")?
+            .and::<T>(&[rows, filters], "dot products")?
+            .and::<T>(&[rows, filters], "outputs")
     }
 
-    fn compute(&self, block: Block<'_, T>, tile_rows: usize, buffers: Buffers<'_, T>) {
+    #[inline(always)]
+    fn compute(&self, block: Block<'_, T>, mut workspace: Workspace<'_>) {
         let Block { mut out, first_image, first_filter, first_position } = block;
-        let (rows, dots, outs) = (buffers.rows.take(), buffers.dots.take(), buffers.outs.take());
         let (groups, row_len) = (self.geometry.groups(), self.geometry.row_len());
+        let (tile_rows, group_filters) = (self.tile_rows(), self.geometry.group_filters());
+        let gathered = if self.geometry.is_pointwise() { 0 } else { tile_rows };
+        let rows = workspace.take(gathered * row_len);
+        let [dots, outs] = [0; 2].map(|_| workspace.take(tile_rows * group_filters));
         let (images, filters, depth, height, width) = out.dim();
         // Blocks have all filters of all groups, or some of the only one.
         let filters = filters / groups;
@@ -126,6 +82,25 @@ impl<T: Element> FloatTiles<'_, T> {
                 }
             }
         }
+    }
+}
+
+impl<T: Element> FloatEngine<'_, T> {
+    /// Into what an output of so many elements is cut.
+    pub(crate) fn partition(&self, outputs: usize) -> Partition {
+        let work = outputs.saturating_mul(self.geometry.row_len().max(1));
+        let (filters_together, positions_together) = match self.weights {
+            // A thread that has a share of the rows would read all weights.
+            FloatWeights::Codes(_) if self.geometry.groups() == 1 => (2 * PANEL, MANY_ROWS),
+            _ => (usize::MAX, 0),
+        };
+        Partition { blocks: blocks(work, PRODUCTS_PER_BLOCK), filters_together, positions_together }
+    }
+
+    /// Rows of a tile: by the size of the problem alone, so that floats are summed in the same order
+    /// at any number of threads.
+    fn tile_rows(&self) -> usize {
+        (TILE_LEN / self.geometry.row_len().max(1)).clamp(1, 64)
     }
 
     /// Writes the products of rows with some filters, `[row][filter]`.

@@ -5,7 +5,7 @@
 use crate::Result;
 use crate::epilogue::exact::Summed;
 use crate::epilogue::store::OutputRows;
-use crate::forward::partition::{Block, Cut, Divide, Shares};
+use crate::forward::blocks_old::{Block, Cut, Divide, Shares};
 use crate::forward::scratch::WordBuffers;
 use crate::forward::tile_sums::{Sums, TileSums};
 use crate::geometry::Geometry;

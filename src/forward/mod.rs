@@ -1,6 +1,7 @@
 //! The one way of every forward: quantize the input, find or gather windows, multiply tiles of
 //! rows with the packed weights, finish each row in the epilogue.
 
+mod blocks_old;
 mod depthwise;
 mod dequantize;
 mod float;
@@ -18,7 +19,7 @@ use crate::epilogue::terms::Finishing;
 use crate::epilogue::to_floats::FloatOutput;
 use crate::epilogue::to_signs::BitOutput;
 use crate::forward::dequantize::{CodedWeights, MANY_ROWS};
-use crate::forward::float::{FloatTiles, FloatWeights};
+use crate::forward::float::{FloatEngine, FloatWeights};
 use crate::forward::gemm::WordTiles;
 use crate::forward::input::Input;
 use crate::forward::scratch::{Floats, Integers, Scratch, Side};
@@ -83,7 +84,9 @@ pub(crate) fn forward<T: Element>(
     let call = Call { kernel: Kernel::current(), task, x, weights };
     let result = match (call.exact(), output) {
         (Some(exact), output) => call.integers(exact, &mut scratch.integers, &mut floats, output),
-        (None, Output::Numbers(numbers)) => call.floats(&mut floats, numbers),
+        (None, Output::Numbers(numbers)) => {
+            call.floats(&mut floats, &mut scratch.workspaces, numbers)
+        }
         (None, Output::Signs { .. }) => Err(too_wide(task.activation, weights)),
     };
     *scratch.floats::<T>() = floats;
@@ -330,7 +333,12 @@ impl<'a, T: Element> Call<'a, '_, T> {
         Ok(words)
     }
 
-    fn floats(&self, buffers: &mut Floats<T>, numbers: Numbers<'_, T>) -> Result<()> {
+    fn floats(
+        &self,
+        buffers: &mut Floats<T>,
+        workspaces: &mut Vec<u64>,
+        numbers: Numbers<'_, T>,
+    ) -> Result<()> {
         let geometry = &self.task.geometry;
         let Input::Numbers(x) = &self.x else {
             return Err(too_wide(self.task.activation, self.weights));
@@ -357,9 +365,9 @@ impl<'a, T: Element> Call<'a, '_, T> {
             }
         };
         let pad = T::of_integer(self.task.pad.as_integer());
-        let tiles = FloatTiles { kernel: self.kernel, geometry, lanes, weights, pad, epilogue };
-        let tile_buffers = [&mut buffers.rows, &mut buffers.dots, &mut buffers.outs];
-        tiles.run(tile_buffers, out.view_mut())?;
+        let engine = FloatEngine { kernel: self.kernel, geometry, lanes, weights, pad, epilogue };
+        let partition = engine.partition(out.len());
+        partition.run(self.kernel, geometry, &engine, workspaces, out.view_mut())?;
         if let Some(residual) = residual {
             out += &residual;
         }

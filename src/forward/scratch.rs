@@ -13,6 +13,8 @@ use std::marker::PhantomData;
 #[derive(Clone, Debug, Default)]
 pub struct Scratch {
     pub(crate) integers: Integers,
+    /// What blocks of outputs are computed in.
+    pub(crate) workspaces: Vec<u64>,
     /// The output of signs, until it is known to be without error.
     pub(crate) signs: BitTensor,
     pub(crate) f32: Floats<f32>,
@@ -58,9 +60,6 @@ pub(crate) struct WordBuffers {
 pub(crate) struct Floats<T> {
     /// Quantized activations, `[image][pixel][channel]`.
     pub(crate) lanes: Vec<T>,
-    /// Windows of a tile, and their dot products.
-    pub(crate) rows: Vec<T>,
-    pub(crate) dots: Vec<T>,
     /// Outputs of a tile, for all paths.
     pub(crate) outs: Vec<T>,
     /// Weights as numbers, where they are packed as codes but used as numbers.

@@ -6,11 +6,15 @@ use rayon::prelude::*;
 const NUMBERS: usize = 1 << 16;
 
 /// Into how many blocks to divide `work`, none much smaller than `least`. On one thread it is not
-/// divided: handing even that to the pool takes time.
+/// divided: handing even that to the pool takes time. Little work does not ask how many threads there
+/// are, for that starts them.
 pub(crate) fn blocks(work: usize, least: usize) -> usize {
-    match rayon::current_num_threads() {
-        1 => 1,
-        threads => (work / least).clamp(1, 2 * threads),
+    match work / least {
+        0 | 1 => 1,
+        most => match rayon::current_num_threads() {
+            1 => 1,
+            threads => most.min(2 * threads),
+        },
     }
 }
 

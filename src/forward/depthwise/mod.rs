@@ -29,9 +29,9 @@ pub(crate) use product::{Long, Product, Short, Signs};
 pub(crate) use weights::lay_weights;
 
 use crate::Result;
+use crate::forward::blocks_old::{Block, Cut, Divide, Shares};
 use crate::forward::depthwise::weights::Cyclic;
 use crate::forward::gemm::Finish;
-use crate::forward::partition::{Block, Cut, Divide, Shares};
 use crate::forward::tile_sums::Sums;
 use crate::geometry::Geometry;
 use crate::kernel::{Code, Kernel, prefetch_elements};

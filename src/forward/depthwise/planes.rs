@@ -6,12 +6,12 @@
 
 use crate::epilogue::to_floats::FloatOutput;
 use crate::epilogue::to_planes::PlaneSums;
+use crate::forward::blocks_old::{Block, Cut, Divide, Shares};
 use crate::forward::depthwise::columns::Columns;
 use crate::forward::depthwise::plane_input::PlaneSource;
 use crate::forward::depthwise::product::Product;
 use crate::forward::depthwise::weights::Cyclic;
 use crate::forward::depthwise::{PRODUCTS_PER_BLOCK, shares};
-use crate::forward::partition::{Block, Cut, Divide, Shares};
 use crate::geometry::Geometry;
 use crate::kernel::{Code, Kernel, prefetch_elements};
 use crate::memory::parallel::blocks;
