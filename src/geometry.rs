@@ -121,7 +121,7 @@ impl Geometry {
     }
 
     /// Activations in all.
-    pub(crate) fn lanes(&self) -> usize {
+    pub(crate) fn activations(&self) -> usize {
         self.batch * self.pixels() * self.channels
     }
 

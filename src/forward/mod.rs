@@ -230,14 +230,14 @@ impl<'a, T: Element> Call<'a, '_, T> {
             }
         };
         layout.offsets(geometry, panels.padded_row_words(), &mut buffers.offsets)?;
-        let dense = layout.dense(geometry);
+        let lines = layout.lines_of_bits(geometry);
         let padded = &mut buffers.padded;
-        let words = match &dense {
-            Some(dense) => layout.write_lines(geometry, dense, words, pad, padded)?,
+        let words = match &lines {
+            Some(lines) => layout.write_lines(geometry, lines, words, pad, padded)?,
             None if layout.is_padded(geometry) => layout.pad(geometry, words, pad, padded)?,
             None => words,
         };
-        let layout = dense.as_ref().unwrap_or(layout);
+        let layout = lines.as_ref().unwrap_or(layout);
         let tiles = WordTiles {
             kernel,
             geometry,
@@ -343,7 +343,7 @@ impl<'a, T: Element> Call<'a, '_, T> {
         let Input::Numbers(x) = &self.x else {
             return Err(too_wide(self.task.activation, self.weights));
         };
-        let lanes = take(&mut buffers.lanes, geometry.lanes(), "quantized activations")?;
+        let lanes = take(&mut buffers.lanes, geometry.activations(), "quantized activations")?;
         let magnitudes = self.magnitudes(false, &mut buffers.sample_magnitudes)?;
         let bias = numbers.check_addends()?;
         let epilogue = self.epilogue(bias, magnitudes, &mut buffers.side)?;

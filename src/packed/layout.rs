@@ -13,6 +13,7 @@ use crate::Result;
 use crate::geometry::Geometry;
 use crate::memory::{product, reserve, take_aligned};
 use crate::packed::format::Form;
+use crate::packed::windows::BitWriter;
 
 /// Padding is laid around an image only as long as it makes it at most so many times larger;
 /// a long window over little else but padding is gathered.
@@ -28,6 +29,8 @@ const FILTERS_GATHERED_FOR: usize = 64;
 pub(crate) struct WordLayout {
     /// Bits of a code in a word: 1 or 8.
     pub(crate) code_bits: usize,
+    /// Bits of the channels of a group in a plane of a pixel.
+    pub(crate) channel_bits: usize,
     /// Bit planes; bytes are one plane.
     pub(crate) planes: usize,
     /// Words of the channels of a group in a plane of a pixel.
@@ -42,8 +45,8 @@ pub(crate) struct WordLayout {
     pub(crate) grid: [usize; 3],
     /// Whether windows are read where they lie.
     pub(crate) direct: bool,
-    /// Whether lines are strings of bits (see `dense_lines`).
-    pub(crate) dense: bool,
+    /// Whether windows are gathered from lines of bits (see `windows`).
+    pub(crate) lines: bool,
 }
 
 impl WordLayout {
@@ -59,6 +62,7 @@ impl WordLayout {
         let pixel_words = geometry.groups() * group_words;
         let mut layout = WordLayout {
             code_bits,
+            channel_bits,
             planes,
             plane_words,
             group_words,
@@ -67,7 +71,7 @@ impl WordLayout {
             grid: geometry.input,
             direct: channel_bits.is_multiple_of(32)
                 || geometry.taps() == 1 && !geometry.has_padding(),
-            dense: false,
+            lines: false,
         };
         if geometry.has_padding() {
             let grid = geometry.padded_input();
@@ -192,91 +196,40 @@ impl WordLayout {
         if row.is_empty() {
             return; // without channels a kernel may be longer than could ever be walked through
         }
-        if self.dense {
-            let rows = row.chunks_mut(self.row_words).enumerate();
-            return rows
-                .for_each(|(plane, row)| self.gather_runs(geometry, image, position, plane, row));
-        }
-        if self.plane_words == 1 {
-            let rows = row.chunks_mut(self.row_words).enumerate();
-            return rows.for_each(|(plane, row)| {
-                self.gather_short(geometry, image, pad, position, plane, row)
+        let planes = row.chunks_mut(self.row_words).enumerate();
+        if self.lines {
+            planes.for_each(|(plane, row)| self.gather_runs(geometry, image, position, plane, row));
+        } else {
+            planes.for_each(|(plane, row)| {
+                self.gather_taps(
+                    geometry,
+                    &image[plane * self.plane_words..],
+                    position,
+                    row,
+                    |_| self.pad_word(pad, plane),
+                );
             });
         }
-        let channel_bits = geometry.group_channels() * self.code_bits;
-        if self.planes == 1 && channel_bits.is_multiple_of(32) {
-            return self.gather_words(geometry, image, pad, position, row);
-        }
-        row.fill(0);
-        geometry.for_each_tap(position, |tap, pixel| {
-            let pixel = pixel.map(|pixel| &image[pixel * self.pixel_words..]);
-            for (plane, row) in row.chunks_mut(self.row_words).enumerate() {
-                let pixel = pixel.map(|pixel| &pixel[plane * self.plane_words..]);
-                let padding = self.pad_word(pad, plane);
-                for word in 0..self.plane_words {
-                    let at = tap * channel_bits + 32 * word;
-                    let len = (channel_bits - 32 * word).min(32);
-                    let bits = pixel.map_or(padding, |pixel| pixel[word]);
-                    append(row, at, bits & (u32::MAX >> (32 - len)));
-                }
-            }
-        });
     }
 
-    /// The same for a plane of pixels of a word each: few channels, so that there are many of them
-    /// for what is computed with them.
-    fn gather_short(
+    /// A plane of the same, tap by tap.
+    fn gather_taps(
         &self,
         geometry: &Geometry,
-        image: &[u32],
-        pad: u8,
-        position: usize,
-        plane: usize,
-        row: &mut [u32],
-    ) {
-        let channel_bits = geometry.group_channels() * self.code_bits;
-        let padding = self.pad_word(pad, plane) & (u32::MAX >> (32 - channel_bits));
-        let mut words = row.iter_mut();
-        // Codes that do not fill a word yet.
-        let (mut held, mut filled) = (0u64, 0);
-        geometry.for_each_run(position, |taps, first| {
-            for i in 0..taps.len() {
-                let bits =
-                    first.map_or(padding, |first| image[(first + i) * self.pixel_words + plane]);
-                held |= u64::from(bits) << filled;
-                filled += channel_bits;
-                if filled >= 32 {
-                    words.next().into_iter().for_each(|word| *word = held as u32);
-                    held >>= 32;
-                    filled -= 32;
-                }
-            }
-        });
-        words.next().into_iter().for_each(|word| *word = held as u32);
-    }
-
-    /// The same for a plane of pixels that fill their words.
-    fn gather_words(
-        &self,
-        geometry: &Geometry,
-        image: &[u32],
-        pad: u8,
+        plane: &[u32],
         position: usize,
         row: &mut [u32],
+        pad_word: impl Fn(usize) -> u32,
     ) {
-        let len = self.plane_words;
-        geometry.for_each_run(position, |taps, first| {
-            let row = &mut row[taps.start * len..taps.end * len];
-            let Some(first) = first else { return row.fill(self.pad_word(pad, 0)) };
-            let pixels = &image[first * self.pixel_words..];
-            if len == self.pixel_words {
-                return row.copy_from_slice(&pixels[..row.len()]);
+        let mut window = BitWriter::new(row);
+        geometry.for_each_tap(position, |_, pixel| match pixel {
+            Some(pixel) => {
+                let words = &plane[pixel * self.pixel_words..];
+                window.push_pixel(self.channel_bits, |word| words[word]);
             }
-            let pixels = pixels.chunks(self.pixel_words);
-            row.chunks_mut(len)
-                .zip(pixels)
-                .for_each(|(row, pixel)| row.copy_from_slice(&pixel[..len]));
+            None => window.push_pixel(self.channel_bits, &pad_word),
         });
+        window.finish();
     }
 
     /// A word of padded codes in a plane.
@@ -323,15 +276,5 @@ impl WordLayout {
             }
         }
         Ok(padded)
-    }
-}
-
-/// Sets bits of a zeroed row from bit `at` on.
-fn append(row: &mut [u32], at: usize, bits: u32) {
-    let (word, shift) = (at / 32, at % 32);
-    let wide = u64::from(bits) << shift;
-    row[word] |= wide as u32;
-    if wide >> 32 != 0 {
-        row[word + 1] |= (wide >> 32) as u32;
     }
 }

@@ -31,7 +31,7 @@ impl Layout {
         pad: PadValue,
     ) -> Option<Self> {
         let depthwise = geometry.group_channels() == 1 && geometry.groups() > 1;
-        if !depthwise || geometry.lanes() == 0 || geometry.filters == 0 {
+        if !depthwise || geometry.activations() == 0 || geometry.filters == 0 {
             return None;
         }
         let pad = pad.as_integer() * activation.denominator();
