@@ -8,6 +8,7 @@ mod float;
 pub(crate) mod gemm;
 pub(crate) mod input;
 mod partition;
+pub(crate) mod plan;
 pub(crate) mod scales;
 pub(crate) mod scratch;
 pub(crate) mod tile_sums;
@@ -22,6 +23,7 @@ use crate::forward::dequantize::{CodedWeights, MANY_ROWS};
 use crate::forward::float::{FloatEngine, FloatWeights};
 use crate::forward::gemm::WordTiles;
 use crate::forward::input::Input;
+use crate::forward::plan::CostModel;
 use crate::forward::scratch::{Floats, Integers, Scratch, Side};
 use crate::geometry::Geometry;
 use crate::kernel::{Kernel, Offsets};
@@ -30,7 +32,7 @@ use crate::options::{InputScaling, OutputForm, PadValue};
 use crate::packed::bit_tensor::sign_threshold;
 use crate::packed::bits::{pack_input, regroup};
 use crate::packed::codes::pack_codes;
-use crate::packed::format::{Form, Speed};
+use crate::packed::format::CodeFormat;
 use crate::packed::layout::WordLayout;
 use crate::packed::nhwc::quantize_lanes;
 use crate::packed::panels::Panels;
@@ -148,7 +150,7 @@ struct Exact<'a> {
     weight: Levels,
     panels: &'a Panels,
     /// What both are multiplied as.
-    form: Form,
+    form: CodeFormat,
 }
 
 impl<'a, T: Element> Call<'a, '_, T> {
@@ -158,21 +160,21 @@ impl<'a, T: Element> Call<'a, '_, T> {
         let Codes::Panels(panels, weight) = self.weights.codes() else {
             return None;
         };
-        let form = match panels.form() {
-            Form::Planes => self.product_form(activation, weight),
-            Form::Bytes => Form::Bytes,
+        let form = match panels.format() {
+            CodeFormat::Planes => self.product_form(activation, weight),
+            CodeFormat::Bytes => CodeFormat::Bytes,
         };
         Some(Exact { activation, weight, panels, form })
     }
 
     /// How to multiply with weights that are held in planes.
-    fn product_form(&self, activation: Levels, weight: Levels) -> Form {
+    fn product_form(&self, activation: Levels, weight: Levels) -> CodeFormat {
         let geometry = &self.task.geometry;
         if !differing_bits_fit(activation, weight, geometry.row_len()) {
-            return Form::Bytes;
+            return CodeFormat::Bytes;
         }
         let rows = geometry.batch.saturating_mul(geometry.positions());
-        Speed::of(self.kernel.isa()).product_form(activation.bits(), weight.bits(), rows)
+        CostModel::of(self.kernel.isa()).product_form(activation.bits(), weight.bits(), rows)
     }
 
     fn integers(
@@ -188,13 +190,13 @@ impl<'a, T: Element> Call<'a, '_, T> {
         let (kernel, geometry) = (self.kernel, &self.task.geometry);
         let Exact { activation, weight, form, mut panels } = exact;
         let mut layout = WordLayout::new(geometry, form, activation.bits() as usize);
-        if form == Form::Bytes && kernel.has_tiles() {
+        if form == CodeFormat::Bytes && kernel.has_tiles() {
             layout.gather_short_lines(geometry);
         }
         let layout = &layout;
         let len = layout.input_len(geometry)?;
         let words = take_aligned(&mut buffers.words, len, "packed activations")?;
-        let threshold = self.task.activation.threshold().filter(|_| form == Form::Planes);
+        let threshold = self.task.activation.threshold().filter(|_| form == CodeFormat::Planes);
         // The packing finds NaNs, but scales must be of numbers.
         let found_later = !self.task.activation.scales_samples();
         let magnitudes = self.magnitudes(found_later, &mut floats.sample_magnitudes)?;
@@ -208,14 +210,14 @@ impl<'a, T: Element> Call<'a, '_, T> {
         if nothing {
             return Ok(()); // there may be more positions than could be walked through
         }
-        if panels.form() != form {
+        if panels.format() != form {
             panels.expand(&mut buffers.panels)?;
             panels = &buffers.panels;
         }
 
         let summed = match form {
-            Form::Planes => Summed::DifferingBits,
-            Form::Bytes => Summed::CodeProducts { center: panels.center() },
+            CodeFormat::Planes => Summed::DifferingBits,
+            CodeFormat::Bytes => Summed::CodeProducts { center: panels.center() },
         };
         let numerator =
             Numerator::new(summed, activation, weight, geometry.row_len(), self.task.form);

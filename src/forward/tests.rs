@@ -26,7 +26,11 @@ fn numbers(shape: [usize; 5], closest: bool, seed: u64) -> Array5<f32> {
     array
 }
 
-fn weights(quantizer: &WeightQuantizer, form: Form, w: ArrayView5<'_, f32>) -> PackedWeights<f32> {
+fn weights(
+    quantizer: &WeightQuantizer,
+    form: CodeFormat,
+    w: ArrayView5<'_, f32>,
+) -> PackedWeights<f32> {
     let mut packed = PackedWeights::default();
     packed.assign(quantizer, &Scaling::None, 2, form, w).unwrap();
     packed
@@ -38,7 +42,7 @@ fn output(
     task: Task<'_>,
     x: ArrayView5<'_, f32>,
     weights: &PackedWeights<f32>,
-    form: Form,
+    form: CodeFormat,
 ) -> Vec<u32> {
     let call = Call { kernel, task, x: Input::Numbers(x), weights };
     let exact = Exact { form, ..call.exact().unwrap() };
@@ -81,8 +85,8 @@ fn same_in_all_forms(kernel: Kernel, geometry: Geometry, pad: PadValue) {
     let inputs = [numbers(x_shape, false, 2), numbers(x_shape, true, 2)];
     let quantizers = (1..=8).map(|bits| WeightQuantizer::uniform(bits).unwrap());
     for quantizer in quantizers.chain([WeightQuantizer::absmean()]) {
-        let planes = &weights(&quantizer, Form::Planes, w.view());
-        let bytes = &weights(&quantizer, Form::Bytes, w.view());
+        let planes = &weights(&quantizer, CodeFormat::Planes, w.view());
+        let bytes = &weights(&quantizer, CodeFormat::Bytes, w.view());
         for (activation, x) in activations().iter().flat_map(|a| inputs.each_ref().map(|x| (a, x)))
         {
             let task = Task {
@@ -93,9 +97,12 @@ fn same_in_all_forms(kernel: Kernel, geometry: Geometry, pad: PadValue) {
                 pad,
                 dense: geometry.is_pointwise(),
             };
-            let [as_planes, expanded, as_bytes] =
-                [(planes, Form::Planes), (planes, Form::Bytes), (bytes, Form::Bytes)]
-                    .map(|(weights, form)| output(kernel, task, x.view(), weights, form));
+            let [as_planes, expanded, as_bytes] = [
+                (planes, CodeFormat::Planes),
+                (planes, CodeFormat::Bytes),
+                (bytes, CodeFormat::Bytes),
+            ]
+            .map(|(weights, form)| output(kernel, task, x.view(), weights, form));
             let what = format!("{kernel:?} {geometry:?} {pad:?} {activation:?} {quantizer:?}");
             assert!(as_planes == as_bytes, "planes: {what}");
             assert!(expanded == as_bytes, "expanded: {what}");
@@ -120,7 +127,7 @@ fn weights_are_equal_in_both_forms() {
     let w = numbers([5, 9, 1, 3, 3], false, 1);
     for quantizer in (1..=8).map(|bits| WeightQuantizer::uniform(bits).unwrap()) {
         let [planes, bytes] =
-            [Form::Planes, Form::Bytes].map(|form| weights(&quantizer, form, w.view()));
+            [CodeFormat::Planes, CodeFormat::Bytes].map(|form| weights(&quantizer, form, w.view()));
         assert_eq!(planes, bytes);
         assert_eq!(planes.to_quantized().unwrap(), bytes.to_quantized().unwrap());
         // Other codes of the same sums.
@@ -131,9 +138,9 @@ fn weights_are_equal_in_both_forms() {
             move |form| weights(&quantizer, form, w.view())
         };
         let (rising, falling) = (with(-1.0, 1.0), with(1.0, -1.0));
-        assert_eq!(rising(Form::Planes), rising(Form::Bytes));
-        assert_ne!(rising(Form::Planes), falling(Form::Bytes));
-        assert_ne!(rising(Form::Bytes), falling(Form::Planes));
+        assert_eq!(rising(CodeFormat::Planes), rising(CodeFormat::Bytes));
+        assert_ne!(rising(CodeFormat::Planes), falling(CodeFormat::Bytes));
+        assert_ne!(rising(CodeFormat::Bytes), falling(CodeFormat::Planes));
     }
 }
 

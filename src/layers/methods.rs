@@ -3,13 +3,13 @@
 use crate::backward::{Gradients, backward};
 use crate::element::compiled_once;
 use crate::forward::input::Input;
+use crate::forward::plan::CostModel;
 use crate::forward::scratch::Scratch;
 use crate::forward::{Numbers, Output, Task, forward};
 use crate::geometry::{Geometry, Window};
 use crate::kernel::Isa;
 use crate::options::{InputScaling, OutputForm, PadValue, ScaleGradient, Scaling};
 use crate::packed::bit_tensor::{BitTensor, sign_threshold};
-use crate::packed::format::Speed;
 use crate::quantizer::check_same_shape;
 use crate::{
     ActivationQuantizer, Element, Error, Operand, PackedWeights, Result, SignThresholds,
@@ -209,7 +209,7 @@ compiled_once! {
         packed: &'a mut PackedWeights<T>,
     ) -> Result<()> {
         let Options { activation, weight, scaling, .. } = &operator.options;
-        let form = Speed::of(Isa::current()).weight_form(activation.bits(), weight.bits());
+        let form = CostModel::of(Isa::current()).weight_form(activation.bits(), weight.bits());
         packed.assign(weight, scaling, operator.spatial_dims, form, w)
     }
 

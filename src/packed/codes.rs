@@ -176,7 +176,7 @@ mod tests {
     use crate::ActivationQuantizer;
     use crate::geometry::Window;
     use crate::kernel::Isa;
-    use crate::packed::format::Form;
+    use crate::packed::format::CodeFormat;
     use ndarray::{Array5, s};
 
     /// In all layouts, of more channels and longer lines than are coded together.
@@ -206,7 +206,7 @@ mod tests {
         let window = Window { groups, ..Window::POINTWISE };
         let geometry = Geometry::new(window, x.dim().into(), [groups, width, 1, 1, 1]);
         let geometry = geometry.expect("sizes fit");
-        let layout = WordLayout::new(&geometry, Form::Bytes, 8);
+        let layout = WordLayout::new(&geometry, CodeFormat::Bytes, 8);
         // Of an earlier input.
         let mut words = vec![u32::MAX; layout.input_len(&geometry).expect("a size")];
         let coder = ActivationQuantizer::dorefa(8).expect("a width").coder(1.0);

@@ -1,70 +1,90 @@
-//! Whether codes are multiplied as bit planes or as bytes.
-//!
-//! The product of codes of `m` and `n` bits takes `m n` products of bits. In the time of a product
-//! of bytes a kernel makes several of these ([`Speed`]), and as long as `m n` are no more, planes
-//! are as fast.
+//! How codes lie in words: as bit planes or as bytes, and what of a panel of weights follows from it.
 
-use crate::kernel::{Isa, starts_two_byte_products};
+use crate::kernel::{PANEL, Width};
 
 /// How the codes of an operand lie in words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
-    /// Words of the lowest bits, then words of the next: for XNOR and popcount.
+pub(crate) enum CodeFormat {
+    /// Bit planes, words of the lowest bits, then words of the next: for XNOR and popcount.
     Planes,
-    /// Codes as numbers, of a byte if they are activations.
+    /// Numbers, of a byte if they are activations: for dot products.
     Bytes,
 }
 
-/// Products of bits that are made in the time of other work.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Speed {
-    /// Of a product of bytes.
-    byte: usize,
-    /// Of making a number from a code that is held in planes.
-    expansion: usize,
+/// How the codes of weights lie in panels.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Storage {
+    /// In so many bit planes, for XNOR and popcount.
+    Planes(usize),
+    /// As numbers of 2, 4 or 8 bits, for products with activations of a byte.
+    Codes {
+        width: Width,
+        /// What is subtracted from a code: half of all, where signed bytes would not hold it.
+        center: u32,
+        /// The largest magnitude of what is left.
+        largest: u32,
+    },
 }
 
-impl Speed {
-    /// Of the kernels of an instruction set. What is said to be measured is so on a core of a
-    /// Zen 3, with 512 rows, filters and inputs; the rest is reckoned from instructions.
-    pub(crate) fn of(isa: Isa) -> Self {
-        let (byte, expansion) = match isa {
-            // Measured 33 where the compiler has SSE2 for bits; about 10 without vectors.
-            Isa::Portable => (16, 10),
-            // Measured 3.6 for narrow codes; 1x3 and 3x1 bits take as long in either form.
-            Isa::Avx2 => (3, 40),
-            // As many products of bits a cycle as with AVX2, about 100, for 64 of bytes.
-            Isa::AvxVnni => (1, 40),
-            // Measured 3.2 on an Emerald Rapids: 390 products of bits a cycle for 115 of bytes.
-            Isa::Avx512 if starts_two_byte_products() => (3, 150),
-            // Half as many of bytes, less what it takes to pack several planes.
-            Isa::Avx512 => (5, 150),
-            // Measured 1.2 on the same for dense layers; convolutions by 1x2 and 2x1 bits are up to
-            // 1.4 times faster in planes, so that these stay.
-            Isa::Amx => (2, 100),
-            // An instruction makes 43 products of bits, or 8 of bytes, and these must be unpacked.
-            Isa::Neon => (4, 40),
-            // 43 for 16 of bytes, or 11 with what it takes to unpack them.
-            Isa::Dotprod => (3, 40),
-        };
-        Speed { byte, expansion }
-    }
-
-    /// How to hold the codes of weights. One bit always is a plane.
-    pub(crate) fn weight_form(self, activation_bits: u32, weight_bits: u32) -> Form {
-        match weight_bits == 1 || (activation_bits * weight_bits) as usize <= self.byte {
-            true => Form::Planes,
-            false => Form::Bytes,
+impl Storage {
+    /// For codes of so many bits.
+    pub(crate) fn new(format: CodeFormat, bits: u32) -> Self {
+        let codes = |width| Storage::Codes { width, center: 0, largest: (1 << bits) - 1 };
+        match (format, bits) {
+            (CodeFormat::Planes, _) => Storage::Planes(bits as usize),
+            (CodeFormat::Bytes, 1 | 2) => codes(Width::Bits2),
+            (CodeFormat::Bytes, 3 | 4) => codes(Width::Bits4),
+            (CodeFormat::Bytes, 5..=7) => codes(Width::Bits8),
+            (CodeFormat::Bytes, _) => {
+                Storage::Codes { width: Width::Bits8, center: 128, largest: 128 }
+            }
         }
     }
 
-    /// How to multiply `rows` of activations with weights that are held in planes: as bytes only if
-    /// that makes up for expanding the weights.
-    pub(crate) fn product_form(self, activation_bits: u32, weight_bits: u32, rows: usize) -> Form {
-        let lost = ((activation_bits * weight_bits) as usize).saturating_sub(self.byte);
-        match rows.saturating_mul(lost) <= self.expansion {
-            true => Form::Planes,
-            false => Form::Bytes,
+    /// Planes; codes that are numbers are one.
+    pub(crate) fn planes(self) -> usize {
+        match self {
+            Storage::Planes(planes) => planes,
+            Storage::Codes { .. } => 1,
+        }
+    }
+
+    /// Sets the codes of a filter in the planes of its panel, in the place of zeros.
+    pub(crate) fn set(self, planes: &mut [&mut [u32]], filter: usize, codes: &[u8]) {
+        match self {
+            Storage::Planes(_) => {
+                for (i, codes) in codes.chunks(32).enumerate() {
+                    for (bit, plane) in planes.iter_mut().enumerate() {
+                        let bits = codes.iter().map(|&code| u32::from(code >> bit & 1));
+                        let word = bits.rev().fold(0, |word, bit| word << 1 | bit);
+                        plane[i * PANEL + filter] = word;
+                    }
+                }
+            }
+            Storage::Codes { width, center, .. } => {
+                for (i, codes) in codes.chunks(4).enumerate() {
+                    let mut bytes = [0; 4];
+                    let centered = codes.iter().map(|code| code.wrapping_sub(center as u8));
+                    bytes.iter_mut().zip(centered).for_each(|(byte, code)| *byte = code);
+                    width.insert(planes[0], i, filter, u32::from_le_bytes(bytes));
+                }
+            }
+        }
+    }
+
+    /// Words of a window that is multiplied with a filter of so many codes.
+    pub(crate) fn row_words(self, row_len: usize) -> usize {
+        match self {
+            Storage::Planes(_) => row_len.div_ceil(32),
+            Storage::Codes { .. } => row_len.div_ceil(4),
+        }
+    }
+
+    /// Words of a filter of so many codes, in a plane.
+    pub(crate) fn panel_words(self, row_len: usize) -> usize {
+        match self {
+            Storage::Planes(_) => row_len.div_ceil(32),
+            Storage::Codes { width, .. } => width.panel_words(row_len.div_ceil(4)),
         }
     }
 }

@@ -12,7 +12,7 @@
 use crate::Result;
 use crate::geometry::Geometry;
 use crate::memory::{product, reserve, take_aligned};
-use crate::packed::format::Form;
+use crate::packed::format::CodeFormat;
 use crate::packed::windows::BitWriter;
 
 /// Padding is laid around an image only as long as it makes it at most so many times larger;
@@ -51,10 +51,10 @@ pub(crate) struct WordLayout {
 
 impl WordLayout {
     /// For codes of so many bits.
-    pub(crate) fn new(geometry: &Geometry, form: Form, bits: usize) -> Self {
+    pub(crate) fn new(geometry: &Geometry, form: CodeFormat, bits: usize) -> Self {
         let (code_bits, planes) = match form {
-            Form::Planes => (1, bits),
-            Form::Bytes => (8, 1),
+            CodeFormat::Planes => (1, bits),
+            CodeFormat::Bytes => (8, 1),
         };
         let channel_bits = geometry.group_channels() * code_bits;
         let plane_words = channel_bits.div_ceil(32);

@@ -3,6 +3,7 @@
 pub(crate) mod bit_tensor;
 pub(crate) mod bits;
 pub(crate) mod codes;
+mod filter_sums;
 pub(crate) mod format;
 pub(crate) mod im2row;
 pub(crate) mod layout;

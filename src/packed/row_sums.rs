@@ -154,7 +154,7 @@ mod tests {
     use super::*;
     use crate::geometry::Window;
     use crate::kernel::Isa;
-    use crate::packed::format::Form;
+    use crate::packed::format::CodeFormat;
 
     /// Windows within the input, over its edges, and of padding alone.
     #[test]
@@ -180,7 +180,7 @@ mod tests {
     }
 
     fn check(geometry: &Geometry) {
-        let layout = WordLayout::new(geometry, Form::Bytes, 8);
+        let layout = WordLayout::new(geometry, CodeFormat::Bytes, 8);
         let len = layout.input_len(geometry).expect("a size") as u32;
         let words: Vec<u32> = (0..len).map(|i| i.wrapping_mul(0x9e37_79b9)).collect();
         let (groups, pixels, pad) = (geometry.groups(), geometry.pixels(), 7);

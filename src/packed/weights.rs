@@ -4,7 +4,7 @@ use crate::kernel::Kernel;
 use crate::memory::{product, reserve, zeros};
 use crate::memory::{view5, zeros_array};
 use crate::options::Scaling;
-use crate::packed::format::Form;
+use crate::packed::format::CodeFormat;
 use crate::packed::panels::{Panels, Row};
 use crate::quantizer::{Levels, WeightCoder, filter_magnitudes, finite_scale, tensor_magnitude};
 use crate::{Element, Error, Operand, Result, WeightQuantizer};
@@ -91,7 +91,7 @@ impl<T: Element> PackedWeights<T> {
         quantizer: &WeightQuantizer,
         scaling: &Scaling,
         spatial_dims: usize,
-        form: Form,
+        form: CodeFormat,
         w: ArrayView5<'_, T>,
     ) -> Result<()> {
         scaling.validate(w.shape()[0])?;
