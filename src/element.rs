@@ -45,6 +45,9 @@ pub trait Element:
     /// Exact.
     #[doc(hidden)]
     fn as_f64(self) -> f64;
+    /// The smallest number above this one.
+    #[doc(hidden)]
+    fn next_up(self) -> Self;
     /// With those of the first [`MANTISSA`] bits of the mantissa flipped that are set in `bits`.
     #[doc(hidden)]
     fn flip_mantissa(self, bits: u32) -> Self;
@@ -103,6 +106,9 @@ macro_rules! element {
             }
             fn as_f64(self) -> f64 {
                 self.into()
+            }
+            fn next_up(self) -> Self {
+                self.next_up()
             }
             #[inline(always)]
             fn flip_mantissa(self, bits: u32) -> Self {

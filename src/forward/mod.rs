@@ -38,7 +38,7 @@ use crate::packed::nhwc::quantize_lanes;
 use crate::packed::panels::Panels;
 use crate::packed::row_sums::code_sums;
 use crate::packed::weights::Codes;
-use crate::quantizer::{Levels, Threshold, check_no_nan};
+use crate::quantizer::{Levels, check_no_nan};
 use crate::{ActivationQuantizer, Element, Error, Operand, PackedWeights, Result, SignThresholds};
 use ndarray::{ArrayView1, ArrayView5, ArrayViewMut5};
 
@@ -304,7 +304,7 @@ impl<'a, T: Element> Call<'a, '_, T> {
     fn pack_input<'w>(
         &'w self,
         layout: &WordLayout,
-        threshold: Option<Threshold<T>>,
+        threshold: Option<T>,
         magnitudes: &[T],
         words: &'w mut [u32],
     ) -> Result<&'w [u32]> {

@@ -5,7 +5,7 @@ use crate::memory::parallel::each_chunk;
 use crate::memory::zeros_array;
 use crate::memory::{product, take, zeros};
 use crate::packed::bits::pack_input;
-use crate::quantizer::{Levels, Threshold};
+use crate::quantizer::Levels;
 use crate::rank::lift_any;
 use crate::{ActivationQuantizer, Element, Error, Operand, Result};
 use ndarray::{Array, ArrayView, ArrayViewMut5, Axis, Dimension};
@@ -240,7 +240,7 @@ impl BitTensor {
 const WHAT: &str = "bit tensor";
 
 /// Where a quantizer's sign turns, if its values are signs.
-pub(crate) fn sign_threshold<T: Element>(quantizer: &ActivationQuantizer) -> Result<Threshold<T>> {
+pub(crate) fn sign_threshold<T: Element>(quantizer: &ActivationQuantizer) -> Result<T> {
     let signs = quantizer.levels() == Some(Levels::SIGN);
     quantizer.threshold().filter(|_| signs).ok_or_else(|| Error::Unsupported {
         option: "activation quantizer",

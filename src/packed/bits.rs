@@ -8,7 +8,6 @@ use crate::kernel::Kernel;
 use crate::memory::parallel::any_chunk;
 use crate::packed::layout::WordLayout;
 use crate::packed::nhwc::channels_are_closest;
-use crate::quantizer::Threshold;
 use ndarray::{ArrayView4, ArrayView5, Axis, s};
 
 /// Numbers that are packed at a time, by one thread: most images of which all planes are short, so
@@ -21,7 +20,7 @@ pub(crate) fn pack_input<T: Element>(
     kernel: Kernel,
     groups: usize,
     x: &ArrayView5<'_, T>,
-    threshold: Threshold<T>,
+    threshold: T,
     words: &mut [u32],
 ) -> bool {
     if words.is_empty() {
@@ -81,7 +80,7 @@ struct Pack<T> {
     group_words: usize,
     /// Words of a pixel.
     pixel_words: usize,
-    threshold: Threshold<T>,
+    threshold: T,
 }
 
 impl<T: Element> Pack<T> {
@@ -147,7 +146,7 @@ impl<T: Element> Pack<T> {
             let words = &mut words[group * self.group_words + channel / 32..];
             let words = words.iter_mut().step_by(self.pixel_words);
             for (word, &x) in words.zip(&plane) {
-                *word |= self.threshold.code(x) << (channel % 32);
+                *word |= u32::from(x >= self.threshold) << (channel % 32);
                 nan |= x.is_nan();
             }
         }

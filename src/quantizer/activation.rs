@@ -3,7 +3,7 @@
 use crate::memory::zeros_array;
 use crate::quantizer::absmax::{absmax_code, absmax_number, max_signed, sample_magnitude};
 use crate::quantizer::dorefa::{unit, unit_code, unit_number};
-use crate::quantizer::sign::{Threshold, heaviside_levels};
+use crate::quantizer::sign::{above, heaviside_code, heaviside_levels, sign_code};
 use crate::quantizer::{
     FullPrecision, Levels, Rounding, Ste, check_bits, check_no_nan, check_same_shape, max_code,
 };
@@ -143,15 +143,13 @@ impl ActivationQuantizer {
         }
     }
 
-    /// Where the code turns from 0 to 1, if it has one bit.
-    pub(crate) fn threshold<T: Element>(&self) -> Option<Threshold<T>> {
+    /// The `t` with which the code of `x` is 1 where `x >= t`, else 0, if it has one bit.
+    pub(crate) fn threshold<T: Element>(&self) -> Option<T> {
         match (self.family, self.rounding) {
-            (Family::Sign, _) => Some(Threshold::sign()),
-            (Family::Heaviside, _) => Some(Threshold::heaviside()),
-            (Family::Unit { bits: 1 }, Rounding::HalfAwayFromZero) => {
-                Some(Threshold::AtLeast(T::of(0.5)))
-            }
-            (Family::Unit { bits: 1 }, Rounding::HalfToEven) => Some(Threshold::Above(T::of(0.5))),
+            (Family::Sign, _) => Some(T::zero()),
+            (Family::Heaviside, _) => Some(above(T::zero())),
+            (Family::Unit { bits: 1 }, Rounding::HalfAwayFromZero) => Some(T::of(0.5)),
+            (Family::Unit { bits: 1 }, Rounding::HalfToEven) => Some(above(T::of(0.5))),
             _ => None,
         }
     }
@@ -308,8 +306,8 @@ impl<T: Element> ActivationCoder<T> {
     pub(crate) fn code(&self, x: T) -> u32 {
         let rounding = self.quantizer.rounding;
         match self.quantizer.family {
-            Family::Sign => Threshold::sign().code(x),
-            Family::Heaviside => Threshold::heaviside().code(x),
+            Family::Sign => sign_code(x),
+            Family::Heaviside => heaviside_code(x),
             Family::Unit { bits } => unit_code(x, bits, rounding),
             Family::AbsMax { bits } => absmax_code(x, self.scale, bits, rounding),
             Family::FullPrecision(_) => 0,
@@ -323,8 +321,8 @@ impl<T: Element> ActivationCoder<T> {
         use Rounding::{HalfAwayFromZero as Away, HalfToEven as Even};
         let scale = self.scale;
         match (self.quantizer.family, self.quantizer.rounding) {
-            (Family::Sign, _) => write(x, codes, |x| Threshold::sign().code(x) as u8),
-            (Family::Heaviside, _) => write(x, codes, |x| Threshold::heaviside().code(x) as u8),
+            (Family::Sign, _) => write(x, codes, |x| sign_code(x) as u8),
+            (Family::Heaviside, _) => write(x, codes, |x| heaviside_code(x) as u8),
             (Family::Unit { bits }, Away) => {
                 write(x, codes, |x| unit_number(x, bits, Away).as_byte())
             }
@@ -359,7 +357,7 @@ impl<T: Element> ActivationCoder<T> {
             (Some(threshold), Some(levels)) => {
                 // A choice of two, for vectors.
                 let [zero, one] = [0, 1].map(|code| levels.value(code));
-                let value = |x| if threshold.code(x) == 0 { zero } else { one };
+                let value = |x| if x >= threshold { one } else { zero };
                 numbers.iter_mut().for_each(|x| *x = value(*x));
             }
             _ => numbers.iter_mut().for_each(|x| *x = self.value(*x)),
@@ -414,6 +412,31 @@ mod tests {
                 check(quantizer.rounding(rounding), &wide);
             }
         }
+    }
+
+    #[test]
+    fn thresholds_are_the_smallest_numbers_with_the_code_1() {
+        fn check<T: Element>() {
+            let even = ActivationQuantizer::dorefa(1).unwrap().rounding(Rounding::HalfToEven);
+            let (below, denormal) = (T::of(0.5) - T::epsilon() / T::of(4.0), T::zero().next_up());
+            let above = T::of(0.5) + T::epsilon() / T::of(2.0);
+            assert!(denormal > T::zero() && denormal / T::of(2.0) == T::zero());
+            for (quantizer, zeros, ones) in [
+                (ActivationQuantizer::sign(), [-denormal, -T::one()], [T::zero(), -T::zero()]),
+                (ActivationQuantizer::heaviside(), [T::zero(), -T::zero()], [denormal, T::one()]),
+                (ActivationQuantizer::dorefa(1).unwrap(), [below, T::zero()], [T::of(0.5), above]),
+                (even, [T::of(0.5), below], [above, T::one()]),
+            ] {
+                let (threshold, coder) =
+                    (quantizer.threshold().unwrap(), quantizer.coder(T::one()));
+                for (x, code) in zeros.map(|x| (x, 0)).into_iter().chain(ones.map(|x| (x, 1))) {
+                    assert_eq!(u32::from(x >= threshold), code, "{quantizer:?}: {x}");
+                    assert_eq!(coder.code(x), code, "{quantizer:?}: {x}");
+                }
+            }
+        }
+        check::<f32>();
+        check::<f64>();
     }
 
     fn check<T: Element>(quantizer: ActivationQuantizer, x: &[T]) {

@@ -29,7 +29,7 @@ pub(crate) use activation::ActivationCoder;
 pub use activation::ActivationQuantizer;
 pub use dorefa::DorefaGradient;
 pub use full_precision::FullPrecision;
-pub(crate) use sign::{Threshold, filter_magnitudes, finite_scale, tensor_magnitude};
+pub(crate) use sign::{filter_magnitudes, finite_scale, tensor_magnitude};
 pub use ste::Ste;
 pub use ternary::TernaryThreshold;
 pub(crate) use weight::WeightCoder;

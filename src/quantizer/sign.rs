@@ -5,54 +5,21 @@ use crate::quantizer::Levels;
 use crate::{Element, Error, Operand, Result};
 use ndarray::{ArrayView, Axis, Dimension};
 
-/// Where a 1-bit code turns from 0 to 1.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Threshold<T> {
-    /// 1 where `x >= t`.
-    AtLeast(T),
-    /// 1 where `x > t`.
-    Above(T),
+/// The code of the sign. A comparison, not the raw sign bit: -0 counts as +1.
+#[inline(always)]
+pub(super) fn sign_code<T: Element>(x: T) -> u32 {
+    u32::from(x >= T::zero())
 }
 
-impl<T: Element> Threshold<T> {
-    /// The sign. A comparison, not the raw sign bit: -0 counts as +1.
-    pub(crate) fn sign() -> Self {
-        Threshold::AtLeast(T::zero())
-    }
+#[inline(always)]
+pub(super) fn heaviside_code<T: Element>(x: T) -> u32 {
+    u32::from(x > T::zero())
+}
 
-    pub(crate) fn heaviside() -> Self {
-        Threshold::Above(T::zero())
-    }
-
-    /// The number at which the code turns.
-    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
-    pub(crate) fn number(self) -> T {
-        match self {
-            Threshold::AtLeast(t) | Threshold::Above(t) => t,
-        }
-    }
-
-    /// The same of a number that is made of it.
-    pub(crate) fn map<U>(self, f: impl Fn(T) -> U) -> Threshold<U> {
-        match self {
-            Threshold::AtLeast(t) => Threshold::AtLeast(f(t)),
-            Threshold::Above(t) => Threshold::Above(f(t)),
-        }
-    }
-
-    /// Whether that number itself still has the code 0.
-    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
-    pub(crate) fn is_open(self) -> bool {
-        matches!(self, Threshold::Above(_))
-    }
-
-    #[inline]
-    pub(crate) fn code(self, x: T) -> u32 {
-        match self {
-            Threshold::AtLeast(t) => u32::from(x >= t),
-            Threshold::Above(t) => u32::from(x > t),
-        }
-    }
+/// The `t` with which `x >= t` is `x > limit`: the next number, as there is none between the two.
+/// Heaviside's is the smallest denormal, which gets the code 1 itself, and 0 and -0 the code 0.
+pub(super) fn above<T: Element>(limit: T) -> T {
+    limit.next_up()
 }
 
 /// Codes 0 and 1 for 0 and 1.

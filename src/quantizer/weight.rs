@@ -3,7 +3,9 @@
 use crate::memory::zeros;
 use crate::memory::zeros_array;
 use crate::quantizer::dorefa::{dorefa_backward, dorefa_code, max_tanh};
-use crate::quantizer::sign::{Threshold, filter_magnitudes, heaviside_levels, tensor_magnitude};
+use crate::quantizer::sign::{
+    above, filter_magnitudes, heaviside_code, heaviside_levels, sign_code, tensor_magnitude,
+};
 use crate::quantizer::ternary::{absmean, absmean_code, ternary_code};
 use crate::quantizer::uniform::uniform_code;
 use crate::quantizer::{
@@ -331,8 +333,8 @@ impl<T: Element> WeightCoder<T> {
     pub(crate) fn code(&self, w: T) -> u32 {
         let rounding = self.quantizer.rounding;
         match self.quantizer.family {
-            Family::Sign | Family::MagnitudeAwareSign | Family::Bwn => Threshold::sign().code(w),
-            Family::Heaviside => Threshold::heaviside().code(w),
+            Family::Sign | Family::MagnitudeAwareSign | Family::Bwn => sign_code(w),
+            Family::Heaviside => heaviside_code(w),
             Family::Ternary(_) => ternary_code(w, self.statistic),
             Family::AbsMean => absmean_code(w, self.statistic, rounding),
             Family::Dorefa { bits, .. } => dorefa_code(w, self.statistic, bits, rounding),
@@ -341,11 +343,11 @@ impl<T: Element> WeightCoder<T> {
         }
     }
 
-    /// Where a code of one bit turns, if that is at a number.
-    pub(crate) fn threshold(&self) -> Option<Threshold<T>> {
+    /// The `t` with which the code of `w` is 1 where `w >= t`, else 0, if there is one.
+    pub(crate) fn threshold(&self) -> Option<T> {
         match self.quantizer.family {
-            Family::Sign | Family::MagnitudeAwareSign | Family::Bwn => Some(Threshold::sign()),
-            Family::Heaviside => Some(Threshold::heaviside()),
+            Family::Sign | Family::MagnitudeAwareSign | Family::Bwn => Some(T::zero()),
+            Family::Heaviside => Some(above(T::zero())),
             _ => None,
         }
     }

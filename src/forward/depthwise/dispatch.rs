@@ -18,7 +18,6 @@ use crate::memory::parallel::any_chunk;
 use crate::memory::{product, take};
 use crate::options::InputScaling;
 use crate::packed::bits::pack_input;
-use crate::quantizer::Threshold;
 use crate::{Element, Error, Operand, Result};
 use ndarray::ArrayView5;
 
@@ -97,7 +96,7 @@ impl<T: Element> Call<'_, '_, T> {
                 &codes
             }
             (threshold, _) => {
-                let threshold = threshold.unwrap_or(Threshold::sign());
+                let threshold = threshold.unwrap_or(T::zero());
                 let words = self.pack_bits(threshold, &mut buffers.words)?;
                 let numbers = [number(0), number(1)];
                 bits = Bits::new(geometry, layout.grid, words, pad, numbers);
@@ -191,7 +190,7 @@ impl<T: Element> Call<'_, '_, T> {
     ) -> Result<()> {
         let (kernel, geometry) = (self.kernel, &self.task.geometry);
         let Exact { activation, weight, panels, .. } = exact;
-        let words = self.pack_bits(Threshold::sign(), &mut buffers.words)?;
+        let words = self.pack_bits(T::zero(), &mut buffers.words)?;
         let numerator = Numerator::new(
             Summed::DifferingBits,
             activation,
@@ -224,7 +223,7 @@ impl<T: Element> Call<'_, '_, T> {
     fn pack_planes<'w>(
         &self,
         x: &ArrayView5<'_, T>,
-        threshold: Threshold<T>,
+        threshold: T,
         words: &'w mut Vec<u32>,
     ) -> Result<&'w [u32]> {
         let (channels, pixels) = (self.task.geometry.channels, self.task.geometry.pixels());
@@ -243,11 +242,7 @@ impl<T: Element> Call<'_, '_, T> {
     }
 
     /// The bits of the input, `[image][pixel][word]`.
-    fn pack_bits<'w>(
-        &'w self,
-        threshold: Threshold<T>,
-        words: &'w mut Vec<u32>,
-    ) -> Result<&'w [u32]> {
+    fn pack_bits<'w>(&'w self, threshold: T, words: &'w mut Vec<u32>) -> Result<&'w [u32]> {
         let x = match &self.x {
             Input::Signs(signs) => return Ok(signs.words()),
             Input::Numbers(x) => x,

@@ -11,14 +11,18 @@ fn check<T: Element>(special: &[f64]) {
             let pick = || special[random.words(1)[0] as usize % special.len()];
             let numbers: Vec<T> = std::iter::repeat_with(pick).map(T::of).take(len + 1).collect();
             let numbers = &numbers[1..]; // off alignment
-            for threshold in [Threshold::AtLeast(T::of(t)), Threshold::Above(T::of(t))] {
+            for threshold in [T::of(t), T::of(t).next_up()] {
                 for kernel in available() {
                     let mut words = vec![u32::MAX; len.div_ceil(32) + 1];
                     let nan = kernel.pack_rows(numbers, len.max(1), threshold, &mut words);
                     assert_eq!(nan, numbers.iter().any(|x| x.is_nan()), "{kernel:?}");
                     for (i, &x) in numbers.iter().enumerate() {
                         let code = words[i / 32] >> (i % 32) & 1;
-                        assert_eq!(code, threshold.code(x), "{kernel:?}: {x} at {i} of {len}");
+                        assert_eq!(
+                            code,
+                            u32::from(x >= threshold),
+                            "{kernel:?}: {x} at {i} of {len}"
+                        );
                     }
                     if len % 32 > 0 {
                         assert_eq!(words[len / 32] >> (len % 32), 0, "{kernel:?}");
@@ -43,7 +47,7 @@ fn check_rows_and_planes<T: Element>(special: &[f64]) {
             std::iter::repeat_with(pick).map(T::of).take(width * len + 1).collect();
         let numbers = &numbers[1..]; // off alignment
         let nan = numbers.iter().any(|x| x.is_nan());
-        for threshold in [Threshold::AtLeast(T::zero()), Threshold::Above(T::of(0.5))] {
+        for threshold in [T::zero(), T::zero().next_up(), T::of(0.5).next_up()] {
             for kernel in available() {
                 let row_words = width.div_ceil(32);
                 let mut words = vec![u32::MAX; len * row_words + 1];
@@ -51,7 +55,7 @@ fn check_rows_and_planes<T: Element>(special: &[f64]) {
                 assert_eq!(words.pop(), Some(u32::MAX));
                 for (row, words) in numbers.chunks(width).zip(words.chunks(row_words)) {
                     let found = (0..32 * row_words).map(|i| words[i / 32] >> (i % 32) & 1);
-                    let codes = row.iter().map(|&x| threshold.code(x));
+                    let codes = row.iter().map(|&x| u32::from(x >= threshold));
                     assert!(found.eq(codes.chain([0; 32]).take(32 * row_words)), "{kernel:?}");
                 }
 
@@ -64,7 +68,7 @@ fn check_rows_and_planes<T: Element>(special: &[f64]) {
                     assert_eq!(kernel.pack_planes(planes, threshold, &mut words, step), nan);
                     for (i, word) in words.into_iter().enumerate() {
                         let packed = i % step == 0 && i / step < len;
-                        let code = |x: &T| threshold.code(*x);
+                        let code = |x: &T| u32::from(*x >= threshold);
                         let codes = planes.column(i / step * usize::from(packed)).map(code);
                         let bits = codes.iter().rev().fold(0u32, |word, code| word << 1 | code);
                         let expected = if packed { bits } else { u32::MAX };
@@ -92,8 +96,7 @@ fn a_nan_is_found_in_any_plane() {
             let mut planes = Array2::from_elem((5, len), 1.0f32);
             planes[[plane, at]] = f32::NAN;
             for kernel in available() {
-                let nan =
-                    kernel.pack_planes(planes.view(), Threshold::sign(), &mut vec![0; len], 1);
+                let nan = kernel.pack_planes(planes.view(), 0.0, &mut vec![0; len], 1);
                 assert!(nan, "{kernel:?}: {at} of {len}");
             }
         }
@@ -115,10 +118,7 @@ fn a_nan_is_found_anywhere() {
         let mut numbers = vec![1.0f32; 70];
         numbers[at] = f32::NAN;
         for kernel in available() {
-            assert!(
-                kernel.pack_rows(&numbers, 70, Threshold::sign(), &mut [0; 3]),
-                "{kernel:?}: {at}"
-            );
+            assert!(kernel.pack_rows(&numbers, 70, 0.0, &mut [0; 3]), "{kernel:?}: {at}");
         }
     }
 }

@@ -30,7 +30,7 @@ use crate::layers::methods::Operator;
 use crate::memory::reserve;
 use crate::options::{InputScaling, OutputForm};
 use crate::packed::bit_tensor::sign_threshold;
-use crate::quantizer::{Levels, Threshold, check_no_nan, check_same_shape};
+use crate::quantizer::{Levels, check_no_nan, check_same_shape};
 use crate::{
     ActivationQuantizer, Affine, Element, Error, Operand, PackedWeights, Result, SignThresholds,
 };
@@ -39,11 +39,11 @@ use std::ops::RangeInclusive;
 
 const WHAT: &str = "sign thresholds";
 
-/// Folds the sign of `z(filter, numerator)`, which must be monotone in the numerator.
+/// Folds `z(filter, numerator) >= sign`, where `z` must be monotone in the numerator.
 fn thresholds<T: Element>(
     filters: usize,
     numerators: RangeInclusive<i64>,
-    sign: Threshold<T>,
+    sign: T,
     z: impl Fn(usize, i64) -> T,
 ) -> Result<SignThresholds> {
     let (mut thresholds, mut flips) = (Vec::new(), Vec::new());
@@ -55,7 +55,7 @@ fn thresholds<T: Element>(
         if z(*numerators.start()).is_nan() || z(*numerators.end()).is_nan() {
             return Err(Error::NaN { operand: Operand::Output });
         }
-        let bit = |numerator| sign.code(z(numerator));
+        let bit = |numerator| u32::from(z(numerator) >= sign);
         let (threshold, flip) = turn(&numerators, bit);
         thresholds.push(threshold);
         flips[filter / 32] |= flip << (filter % 32);

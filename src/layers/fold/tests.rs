@@ -63,7 +63,7 @@ fn numerators_beyond_the_mantissa() {
             continue;
         }
         let z = |n: i64| n as f32 * scale + shift;
-        let sign = Threshold::sign();
+        let sign = 0.0f32;
         let folded =
             super::thresholds(1, -largest..=largest, sign, |_, n| z(n)).expect("thresholds");
         let threshold = folded.thresholds()[0];
