@@ -12,35 +12,35 @@
 //! registers over the whole length of the rows, so that a panel is read once for several rows, and
 //! little enough a cycle that it may lie in the second cache: rows need not be cut.
 //!
-//! One folder an operation, in it one file an instruction set.
+//! One file or folder an operation.
 
 #![allow(unsafe_code)]
 
 #[allow(dead_code)]
 mod arch;
-mod compare;
+mod bit_planes;
 mod cpu;
+mod depthwise_signs;
 mod dot;
-mod float_product;
+mod gemm;
 mod isa;
-mod lanes;
 mod pack;
-mod planes;
 mod popcount;
 mod prefetch;
 mod rows;
 #[cfg(test)]
 mod testing;
+mod threshold;
 mod transpose;
 #[allow(dead_code)]
 mod vector;
 
+pub(crate) use bit_planes::CODES;
 pub(crate) use cpu::starts_two_byte_products;
+pub(crate) use depthwise_signs::{LANES, SignWindows};
 pub(crate) use dot::{LONGEST, Weights, Width};
-pub(crate) use float_product::multiply;
+pub(crate) use gemm::multiply;
 pub use isa::{Isa, force_isa};
-pub(crate) use lanes::{LANES, SignWindows};
-pub(crate) use planes::CODES;
 pub(crate) use popcount::{Addends, FilterPlanes, ToFloats, ToSigns};
 pub(crate) use prefetch::prefetch_elements;
 pub(crate) use rows::{Offsets, Rows};

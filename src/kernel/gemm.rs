@@ -1,4 +1,5 @@
-//! Products of matrices of floats, by the gemm crate.
+//! Products of matrices of floats, by the gemm crate: for operands that are not both codes of a byte,
+//! and for gradients.
 
 use crate::Element;
 use gemm::{Parallelism, gemm};
