@@ -18,6 +18,7 @@
 
 #[allow(dead_code)]
 mod arch;
+mod blocks;
 mod compare;
 mod cpu;
 mod dot;
@@ -26,7 +27,6 @@ mod isa;
 mod lanes;
 mod pack;
 mod planes;
-mod popcount;
 mod prefetch;
 mod rows;
 #[cfg(test)]
@@ -34,6 +34,7 @@ mod testing;
 mod transpose;
 #[allow(dead_code)]
 mod vector;
+mod xnor;
 
 pub(crate) use cpu::starts_two_byte_products;
 pub(crate) use dot::{LONGEST, Weights, Width};
@@ -41,11 +42,11 @@ pub(crate) use float_product::multiply;
 pub use isa::{Isa, force_isa};
 pub(crate) use lanes::{LANES, SignWindows};
 pub(crate) use planes::CODES;
-pub(crate) use popcount::{Addends, FilterPlanes, ToFloats, ToSigns};
 pub(crate) use prefetch::prefetch_elements;
 pub(crate) use rows::{Offsets, Rows};
 #[allow(unused_imports)]
 pub(crate) use vector::{Epilogue, Sums, Vector};
+pub(crate) use xnor::{Addends, FilterPlanes, ToFloats, ToSigns};
 
 use std::any::TypeId;
 

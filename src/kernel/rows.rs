@@ -76,12 +76,10 @@ impl<'a> Rows<'a> {
         self.offsets.words
     }
 
-    #[cfg(target_arch = "x86_64")]
     pub(crate) fn planes(&self) -> usize {
         self.planes
     }
 
-    #[cfg(target_arch = "x86_64")]
     pub(crate) fn plane_step(&self) -> usize {
         self.plane_step
     }

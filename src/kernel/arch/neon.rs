@@ -87,7 +87,7 @@ impl Vector for Neon {
 
 /// A register for each four lanes.
 #[inline(always)]
-pub(in crate::kernel) fn each<T>(register: impl Fn(usize) -> T) -> [T; 4] {
+pub(crate) fn each<T>(register: impl Fn(usize) -> T) -> [T; 4] {
     [register(0), register(1), register(2), register(3)]
 }
 

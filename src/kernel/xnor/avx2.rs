@@ -9,9 +9,12 @@
 //! ```
 //!
 //! are the next parity and the carry of a pair, in two instructions fewer than a full adder takes.
-//! The pairs of some rows are made once for all panels, those of a panel once for these rows.
+//! The pairs of some rows are made once for all panels, those of a panel once for these rows. Sums of
+//! several planes, and of rows longer than can be held so, are put down in between.
 
-use super::{PANEL, Rows};
+use super::FilterPlanes;
+use crate::kernel::arch::Avx2;
+use crate::kernel::{Epilogue, PANEL, Rows, Vector};
 use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
 
@@ -21,7 +24,7 @@ const HELD_ROWS: usize = 16;
 /// Rows that are computed at a time with half a panel: as many as the registers hold.
 const ROWS: usize = 4;
 
-/// Filters in a vector.
+/// Filters in a register.
 const LANES: usize = 8;
 
 /// Words of which the pairs are held: about as many as byte counters take.
@@ -37,48 +40,77 @@ type HeldRows = MaybeUninit<[[u32; WORDS]; HELD_ROWS]>;
 /// The parities of the pairs of a panel.
 type Parities = MaybeUninit<[[u32; PANEL]; PAIRS]>;
 
-/// See [`Kernel::count_differing`](super::Kernel::count_differing).
+/// See [`Kernel::xnor_buffer`](super::Kernel::xnor_buffer).
+pub(super) fn buffer_len(row_words: usize, planes: usize, filters: usize) -> usize {
+    if row_words.div_ceil(WORDS) * planes > 1 { HELD_ROWS * filters } else { 0 }
+}
+
+/// See [`Kernel::xnor`](super::Kernel::xnor).
 ///
 /// # Safety
-/// The lengths must be what the caller there checks.
-#[target_feature(enable = "avx2")]
-pub(super) unsafe fn count_differing(
+/// The filters must lie within their words.
+pub(super) unsafe fn xnor<E: Epilogue>(
+    v: Avx2,
     rows: Rows<'_>,
-    panels: &[u32],
-    sums: &mut [i32],
-    stride: usize,
+    filters: FilterPlanes<'_>,
+    buffer: &mut [i32],
+    epilogue: &mut E,
 ) {
-    let row_words = rows.offsets().len();
-    if row_words == 0 || panels.is_empty() {
-        return; // no filters
-    }
     let (mut held, mut parities) = (HeldRows::uninit(), Parities::uninit());
+    let (row_words, stride) = (rows.offsets().len(), filters.panels * PANEL);
+    let planes = rows.planes() * filters.planes;
+    let held_rows = HELD_ROWS.min(rows.count());
+    assert!(buffer.len() >= held_rows * (buffer_len(row_words, planes, stride) / HELD_ROWS));
     // Parts of about the same length, of whole fours.
-    let part = row_words.div_ceil(row_words.div_ceil(WORDS)).next_multiple_of(4);
+    let part = row_words.div_ceil(row_words.div_ceil(WORDS).max(1)).next_multiple_of(4).max(4);
     for first in (0..rows.count()).step_by(HELD_ROWS) {
         let count = HELD_ROWS.min(rows.count() - first);
-        for (i, offsets) in rows.offsets().chunks(part).enumerate() {
-            // SAFETY: so many rows are left from the first on, and no more offsets than words.
-            unsafe { hold(rows, first..first + count, offsets, &mut held) };
+        for start in (0..row_words.max(1)).step_by(part) {
+            let offsets = &rows.offsets()[start..row_words.min(start + part)];
             // Fewer rows than are computed at a time would use what is made for them but once.
             let made = count >= ROWS || !offsets.len().is_multiple_of(2);
-            for (panel_number, panel) in panels.chunks_exact(row_words * PANEL).enumerate() {
-                let panel = &panel[i * part * PANEL..][..offsets.len() * PANEL];
-                let parities = if made { pair_up(panel, &mut parities) } else { &[] };
-                for row in (0..count).step_by(ROWS) {
-                    let sums = &mut sums[(first + row) * stride + panel_number * PANEL..];
-                    // SAFETY: so many rows are held from this one on, and as many sums are there.
-                    unsafe {
-                        let rows = held.as_ptr().cast::<u32>().add(row * WORDS);
-                        let pairs = Pairs { rows, panel, parities };
-                        match (count - row, made) {
-                            (1, true) => block::<1, true>(pairs, i > 0, sums, stride),
-                            (2, true) => block::<2, true>(pairs, i > 0, sums, stride),
-                            (3, true) => block::<3, true>(pairs, i > 0, sums, stride),
-                            (1, false) => block::<1, false>(pairs, i > 0, sums, stride),
-                            (2, false) => block::<2, false>(pairs, i > 0, sums, stride),
-                            (3, false) => block::<3, false>(pairs, i > 0, sums, stride),
-                            _ => block::<ROWS, true>(pairs, i > 0, sums, stride),
+            for i in 0..rows.planes() {
+                // SAFETY: so many rows are left from the first on, and no more offsets than words.
+                unsafe { hold(rows, i, first..first + count, offsets, &mut held) };
+                for step in 0..filters.panels * filters.planes {
+                    let (panel, j) = (step / filters.planes, step % filters.planes);
+                    let words =
+                        &filters.words[j * filters.step + (panel * row_words + start) * PANEL..];
+                    let words = &words[..offsets.len() * PANEL];
+                    // SAFETY: the CPU has AVX2, as `v` proves.
+                    let parities =
+                        if made { unsafe { pair_up(words, &mut parities) } } else { &[] };
+                    for row in (0..count).step_by(ROWS) {
+                        let is_last = [
+                            start + part >= row_words,
+                            i + 1 == rows.planes(),
+                            j + 1 == filters.planes,
+                        ];
+                        let put = PutDown {
+                            shift: (i + j) as u32,
+                            begun: start + i + j > 0,
+                            done: is_last == [true; 3],
+                            buffer: buffer
+                                .get_mut(row * stride + panel * PANEL..)
+                                .unwrap_or_default(),
+                            stride,
+                            row: first + row,
+                            panel,
+                            epilogue: &mut *epilogue,
+                        };
+                        // SAFETY: so many rows are held from this one on.
+                        unsafe {
+                            let rows = held.as_ptr().cast::<u32>().add(row * WORDS);
+                            let pairs = Pairs { rows, panel: words, parities };
+                            match (count - row, made) {
+                                (1, true) => put.add_up(v, block::<1, true>(pairs)),
+                                (2, true) => put.add_up(v, block::<2, true>(pairs)),
+                                (3, true) => put.add_up(v, block::<3, true>(pairs)),
+                                (1, false) => put.add_up(v, block::<1, false>(pairs)),
+                                (2, false) => put.add_up(v, block::<2, false>(pairs)),
+                                (3, false) => put.add_up(v, block::<3, false>(pairs)),
+                                _ => put.add_up(v, block::<ROWS, true>(pairs)),
+                            }
                         }
                     }
                 }
@@ -87,23 +119,62 @@ pub(super) unsafe fn count_differing(
     }
 }
 
-/// Holds the words of some rows at the given offsets, a last one that is left over as a pair with 0.
+/// Where sums of some planes and words go to.
+struct PutDown<'a, E> {
+    /// What they count, as a power of two.
+    shift: u32,
+    /// Whether others have been put down before, and whether these are the last.
+    begun: bool,
+    done: bool,
+    /// From the first row and this panel on.
+    buffer: &'a mut [i32],
+    stride: usize,
+    row: usize,
+    panel: usize,
+    epilogue: &'a mut E,
+}
+
+impl<E: Epilogue> PutDown<'_, E> {
+    fn add_up<const M: usize>(self, v: Avx2, mut sums: [[[__m256i; 2]; 1]; M]) {
+        v.run(|| {
+            if self.begun || !self.done {
+                for (sums, kept) in
+                    sums.as_flattened_mut().iter_mut().zip(self.buffer.chunks_mut(self.stride))
+                {
+                    let Some(kept) = kept.first_chunk_mut() else { continue };
+                    *sums = v.shift_left(*sums, self.shift);
+                    if self.begun {
+                        *sums = v.add_ints(*sums, v.load_ints(kept));
+                    }
+                    v.store_ints(*sums, kept);
+                }
+            }
+            if self.done {
+                self.epilogue.block(v, self.row, self.panel, &sums);
+            }
+        });
+    }
+}
+
+/// Holds the words of a plane of some rows at the given offsets, a last one that is left over as a
+/// pair with 0.
 ///
 /// # Safety
-/// There must be these rows, no more than [`HELD_ROWS`]; the offsets must be of them, no more than
+/// There must be this plane and these rows, no more than [`HELD_ROWS`]; the offsets must be of them, no more than
 /// [`WORDS`].
 #[target_feature(enable = "avx2")]
 unsafe fn hold(
     rows: Rows<'_>,
+    plane: usize,
     numbers: std::ops::Range<usize>,
     offsets: &[u32],
     held: &mut HeldRows,
 ) {
     let (pairs, last) = offsets.as_chunks::<2>();
     for (i, number) in numbers.enumerate() {
-        let row = rows.from(number);
         // SAFETY: `Rows` keeps every word of its rows within them. There is room for as many.
         unsafe {
+            let row = rows.from(number).add(plane * rows.plane_step());
             let mut to = held.as_mut_ptr().cast::<u32>().add(i * WORDS);
             for pair in pairs {
                 let [x, y] = pair.map(|offset| *row.add(offset as usize));
@@ -149,22 +220,19 @@ struct Pairs<'a> {
     parities: &'a [[u32; PANEL]],
 }
 
-/// Writes the sums of `M` rows, or adds to them.
+/// The differing bits of `M` rows.
 ///
 /// # Safety
 /// There are `M` rows of as many words as the panel, whose parities are `MADE` or whose words are
-/// even in number; `sums` has `(M - 1) * stride + PANEL` elements.
+/// even in number.
 #[target_feature(enable = "avx2")]
-unsafe fn block<const M: usize, const MADE: bool>(
-    pairs: Pairs<'_>,
-    add: bool,
-    sums: &mut [i32],
-    stride: usize,
-) {
+unsafe fn block<const M: usize, const MADE: bool>(pairs: Pairs<'_>) -> [[[__m256i; 2]; 1]; M] {
     let zero = _mm256_setzero_si256();
+    let mut sums = [[[zero; 2]; 1]; M];
     let count = (pairs.panel.len() / PANEL).div_ceil(2);
     let fours = (count / 2).min(FOURS);
-    for lane in [0, LANES] {
+    for half in 0..2 {
+        let lane = half * LANES;
         let mut ones = [zero; M];
         let mut twos = [zero; M];
         let mut counters = [zero; M];
@@ -207,15 +275,11 @@ unsafe fn block<const M: usize, const MADE: bool>(
             let few = _mm256_add_epi8(few, popcounts(ones[m]));
             let few = _mm256_maddubs_epi16(few, _mm256_set1_epi8(1));
             let fours = _mm256_maddubs_epi16(counters[m], _mm256_set1_epi8(4));
-            let sum = _mm256_madd_epi16(_mm256_add_epi16(few, fours), _mm256_set1_epi16(1));
-            // SAFETY: the caller promises so many sums.
-            unsafe {
-                let to = sums.as_mut_ptr().add(m * stride + lane).cast();
-                let before = if add { _mm256_loadu_si256(to) } else { zero };
-                _mm256_storeu_si256(to, _mm256_add_epi32(before, sum));
-            }
+            let sum = _mm256_add_epi16(few, fours);
+            sums[m][0][half] = _mm256_madd_epi16(sum, _mm256_set1_epi16(1));
         }
     }
+    sums
 }
 
 /// Carry and parity after a pair of which the first words differ in `x`, the parities in `p`.
