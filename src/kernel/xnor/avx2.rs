@@ -17,6 +17,7 @@ use crate::kernel::arch::Avx2;
 use crate::kernel::{Epilogue, PANEL, Rows, Vector};
 use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
+use std::ops::Range;
 
 /// Rows of which the pairs are held.
 const HELD_ROWS: usize = 16;
@@ -56,61 +57,95 @@ pub(super) unsafe fn xnor<E: Epilogue>(
     buffer: &mut [i32],
     epilogue: &mut E,
 ) {
-    let (mut held, mut parities) = (HeldRows::uninit(), Parities::uninit());
-    let (row_words, stride) = (rows.offsets().len(), filters.panels * PANEL);
+    let (row_words, filter_count) = (rows.offsets().len(), filters.panels * PANEL);
     let planes = rows.planes() * filters.planes;
-    let held_rows = HELD_ROWS.min(rows.count());
-    assert!(buffer.len() >= held_rows * (buffer_len(row_words, planes, stride) / HELD_ROWS));
+    let kept_rows = buffer_len(row_words, planes, filter_count) / HELD_ROWS;
+    assert!(buffer.len() >= HELD_ROWS.min(rows.count()) * kept_rows);
     // Parts of about the same length, of whole fours.
     let part = row_words.div_ceil(row_words.div_ceil(WORDS).max(1)).next_multiple_of(4).max(4);
+    let mut held = HeldRows::uninit();
     for first in (0..rows.count()).step_by(HELD_ROWS) {
         let count = HELD_ROWS.min(rows.count() - first);
         for start in (0..row_words.max(1)).step_by(part) {
-            let offsets = &rows.offsets()[start..row_words.min(start + part)];
-            // Fewer rows than are computed at a time would use what is made for them but once.
-            let made = count >= ROWS || !offsets.len().is_multiple_of(2);
-            for i in 0..rows.planes() {
-                // SAFETY: so many rows are left from the first on, and no more offsets than words.
-                unsafe { hold(rows, i, first..first + count, offsets, &mut held) };
-                for step in 0..filters.panels * filters.planes {
-                    let (panel, j) = (step / filters.planes, step % filters.planes);
-                    let words =
-                        &filters.words[j * filters.step + (panel * row_words + start) * PANEL..];
-                    let words = &words[..offsets.len() * PANEL];
+            let words = start..row_words.min(start + part);
+            for plane in 0..rows.planes() {
+                let (begun, done) =
+                    (start + plane > 0, words.end == row_words && plane + 1 == rows.planes());
+                let part =
+                    Part { words: words.clone(), row_words, first, count, plane, begun, done };
+                // SAFETY: so many rows are left from the first on, and no more words than are held;
+                // the filters lie within theirs.
+                unsafe {
+                    hold(rows, &part, &mut held);
+                    part.all_panels(v, &held, filters, buffer, epilogue);
+                }
+            }
+        }
+    }
+}
+
+/// Some words of a plane of the rows that are held.
+struct Part {
+    words: Range<usize>,
+    row_words: usize,
+    first: usize,
+    count: usize,
+    plane: usize,
+    /// Whether sums have been put down before, and whether these are the last.
+    begun: bool,
+    done: bool,
+}
+
+impl Part {
+    /// Counts the differing bits of these rows and all filters.
+    ///
+    /// # Safety
+    /// These are held. The filters must lie within their words.
+    unsafe fn all_panels<E: Epilogue>(
+        &self,
+        v: Avx2,
+        held: &HeldRows,
+        filters: FilterPlanes<'_>,
+        buffer: &mut [i32],
+        epilogue: &mut E,
+    ) {
+        let mut parities = Parities::uninit();
+        // Fewer rows than are computed at a time would use what is made for them but once.
+        let made = self.count >= ROWS || !self.words.len().is_multiple_of(2);
+        for panel in 0..filters.panels {
+            for plane in 0..filters.planes {
+                let at = plane * filters.step + (panel * self.row_words + self.words.start) * PANEL;
+                let words = &filters.words[at..][..self.words.len() * PANEL];
+                let parities = match made {
                     // SAFETY: the CPU has AVX2, as `v` proves.
-                    let parities =
-                        if made { unsafe { pair_up(words, &mut parities) } } else { &[] };
-                    for row in (0..count).step_by(ROWS) {
-                        let is_last = [
-                            start + part >= row_words,
-                            i + 1 == rows.planes(),
-                            j + 1 == filters.planes,
-                        ];
-                        let put = PutDown {
-                            shift: (i + j) as u32,
-                            begun: start + i + j > 0,
-                            done: is_last == [true; 3],
-                            buffer: buffer
-                                .get_mut(row * stride + panel * PANEL..)
-                                .unwrap_or_default(),
-                            stride,
-                            row: first + row,
-                            panel,
-                            epilogue: &mut *epilogue,
-                        };
-                        // SAFETY: so many rows are held from this one on.
-                        unsafe {
-                            let rows = held.as_ptr().cast::<u32>().add(row * WORDS);
-                            let pairs = Pairs { rows, panel: words, parities };
-                            match (count - row, made) {
-                                (1, true) => put.add_up(v, block::<1, true>(pairs)),
-                                (2, true) => put.add_up(v, block::<2, true>(pairs)),
-                                (3, true) => put.add_up(v, block::<3, true>(pairs)),
-                                (1, false) => put.add_up(v, block::<1, false>(pairs)),
-                                (2, false) => put.add_up(v, block::<2, false>(pairs)),
-                                (3, false) => put.add_up(v, block::<3, false>(pairs)),
-                                _ => put.add_up(v, block::<ROWS, true>(pairs)),
-                            }
+                    true => unsafe { pair_up(words, &mut parities) },
+                    false => &[],
+                };
+                for row in (0..self.count).step_by(ROWS) {
+                    let stride = filters.panels * PANEL;
+                    let mut put = PutDown {
+                        v,
+                        shift: (self.plane + plane) as u32,
+                        begun: self.begun || plane > 0,
+                        done: self.done && plane + 1 == filters.planes,
+                        buffer: buffer.get_mut(row * stride + panel * PANEL..).unwrap_or_default(),
+                        stride,
+                        row: self.first + row,
+                        panel,
+                        epilogue,
+                    };
+                    // SAFETY: so many rows are held from this one on.
+                    unsafe {
+                        let rows = held.as_ptr().cast::<u32>().add(row * WORDS);
+                        let pairs = Pairs { rows, panel: words, parities };
+                        match (self.count - row, made) {
+                            (1, true) => put.add(block::<1, true>(pairs)),
+                            (2, true) => put.add(block::<2, true>(pairs)),
+                            (3, true) => put.add(block::<3, true>(pairs)),
+                            (1, false) => put.add(block::<1, false>(pairs)),
+                            (2, false) => put.add(block::<2, false>(pairs)),
+                            (3, false) => put.add(block::<3, false>(pairs)),
+                            _ => put.add(block::<ROWS, true>(pairs)),
                         }
                     }
                 }
@@ -119,14 +154,15 @@ pub(super) unsafe fn xnor<E: Epilogue>(
     }
 }
 
-/// Where sums of some planes and words go to.
+/// Where sums of a part and a plane of the filters go to.
 struct PutDown<'a, E> {
+    v: Avx2,
     /// What they count, as a power of two.
     shift: u32,
     /// Whether others have been put down before, and whether these are the last.
     begun: bool,
     done: bool,
-    /// From the first row and this panel on.
+    /// From these rows and this panel on.
     buffer: &'a mut [i32],
     stride: usize,
     row: usize,
@@ -135,13 +171,13 @@ struct PutDown<'a, E> {
 }
 
 impl<E: Epilogue> PutDown<'_, E> {
-    fn add_up<const M: usize>(self, v: Avx2, mut sums: [[[__m256i; 2]; 1]; M]) {
+    fn add<const M: usize>(&mut self, mut sums: [[[__m256i; 2]; 1]; M]) {
+        let v = self.v;
         v.run(|| {
             if self.begun || !self.done {
-                for (sums, kept) in
-                    sums.as_flattened_mut().iter_mut().zip(self.buffer.chunks_mut(self.stride))
-                {
-                    let Some(kept) = kept.first_chunk_mut() else { continue };
+                let kept = self.buffer.chunks_mut(self.stride);
+                for (sums, kept) in sums.as_flattened_mut().iter_mut().zip(kept) {
+                    let Some(kept) = kept.first_chunk_mut() else { return };
                     *sums = v.shift_left(*sums, self.shift);
                     if self.begun {
                         *sums = v.add_ints(*sums, v.load_ints(kept));
@@ -156,25 +192,18 @@ impl<E: Epilogue> PutDown<'_, E> {
     }
 }
 
-/// Holds the words of a plane of some rows at the given offsets, a last one that is left over as a
-/// pair with 0.
+/// Holds the words of a part, a last one that is left over as a pair with 0.
 ///
 /// # Safety
-/// There must be this plane and these rows, no more than [`HELD_ROWS`]; the offsets must be of them, no more than
-/// [`WORDS`].
+/// The rows must have these words. There are no more than [`HELD_ROWS`] rows, of [`WORDS`] words.
 #[target_feature(enable = "avx2")]
-unsafe fn hold(
-    rows: Rows<'_>,
-    plane: usize,
-    numbers: std::ops::Range<usize>,
-    offsets: &[u32],
-    held: &mut HeldRows,
-) {
+unsafe fn hold(rows: Rows<'_>, part: &Part, held: &mut HeldRows) {
+    let offsets = &rows.offsets()[part.words.clone()];
     let (pairs, last) = offsets.as_chunks::<2>();
-    for (i, number) in numbers.enumerate() {
+    for i in 0..part.count {
         // SAFETY: `Rows` keeps every word of its rows within them. There is room for as many.
         unsafe {
-            let row = rows.from(number).add(plane * rows.plane_step());
+            let row = rows.from(part.first + i).add(part.plane * rows.plane_step());
             let mut to = held.as_mut_ptr().cast::<u32>().add(i * WORDS);
             for pair in pairs {
                 let [x, y] = pair.map(|offset| *row.add(offset as usize));
@@ -231,7 +260,7 @@ unsafe fn block<const M: usize, const MADE: bool>(pairs: Pairs<'_>) -> [[[__m256
     let mut sums = [[[zero; 2]; 1]; M];
     let count = (pairs.panel.len() / PANEL).div_ceil(2);
     let fours = (count / 2).min(FOURS);
-    for half in 0..2 {
+    for half in [0, 1] {
         let lane = half * LANES;
         let mut ones = [zero; M];
         let mut twos = [zero; M];
