@@ -1,12 +1,46 @@
 //! Which rows and panels a kernel computes together: those whose sums stay in registers.
 
+use super::{Code, Vector};
+
 /// A kernel of which each block of rows and panels is computed on its own.
 pub(super) trait BlockKernel {
+    type Vector: Vector;
+
+    /// Whose instructions it is compiled with.
+    fn vector(&self) -> Self::Vector;
+
     /// Computes `M` rows from `row` on with `P` panels from `panel` on.
     ///
     /// # Safety
-    /// There must be so many.
+    /// There must be so many. It should be `#[inline(always)]`.
     unsafe fn block<const M: usize, const P: usize>(&mut self, row: usize, panel: usize);
+}
+
+/// Computes a block.
+struct Run<'k, K, const M: usize, const P: usize> {
+    kernel: &'k mut K,
+    row: usize,
+    panel: usize,
+}
+
+impl<K: BlockKernel, const M: usize, const P: usize> Code for Run<'_, K, M, P> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        // SAFETY: what makes one vouches for the rows and panels.
+        unsafe { self.kernel.block::<M, P>(self.row, self.panel) }
+    }
+}
+
+/// # Safety
+/// There must be `M` rows from `row` on and `P` panels from `panel` on.
+pub(super) unsafe fn run_block<K: BlockKernel, const M: usize, const P: usize>(
+    kernel: &mut K,
+    row: usize,
+    panel: usize,
+) {
+    kernel.vector().run(Run::<K, M, P> { kernel, row, panel });
 }
 
 /// Blocks of a size, and what computes one from a row and a panel on.
@@ -22,7 +56,7 @@ macro_rules! blocks {
         [$($crate::kernel::blocks::Block {
             rows: $rows,
             panels: $panels,
-            run: <$kernel as $crate::kernel::blocks::BlockKernel>::block::<$rows, $panels>,
+            run: $crate::kernel::blocks::run_block::<$kernel, $rows, $panels>,
         }),*]
     };
 }

@@ -5,7 +5,7 @@
 //! implementation for each instruction set. Inlined into a function that has its instructions (see
 //! [`Vector::run`]), each method is a few of these.
 
-use super::PANEL;
+use super::{Code, PANEL};
 
 /// The registers of an instruction set. A value proves that the CPU has it, so that methods are safe.
 pub(crate) trait Vector: Copy {
@@ -14,9 +14,8 @@ pub(crate) trait Vector: Copy {
     /// Lanes of `f32`.
     type Floats: Copy;
 
-    /// Runs code that is compiled with these instructions. What it calls should be
-    /// `#[inline(always)]`, so that it is as well.
-    fn run<R>(self, code: impl FnOnce() -> R) -> R;
+    /// Runs code that is compiled with these instructions.
+    fn run<C: Code>(self, code: C) -> C::Output;
 
     /// The same value in all lanes.
     fn ints(self, value: i32) -> Self::Ints;

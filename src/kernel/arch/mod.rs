@@ -31,7 +31,7 @@ pub(crate) enum Vectors {
 }
 
 impl Kernel {
-    /// Its vectors. See [`vectorize!`](super::vectorize).
+    /// Its vectors. See [`with_vectors!`](super::with_vectors).
     pub(crate) fn vector(self) -> Vectors {
         match self.isa() {
             #[cfg(target_arch = "x86_64")]
@@ -62,4 +62,4 @@ macro_rules! intrinsics {
         )*
     };
 }
-use intrinsics;
+pub(super) use intrinsics;

@@ -14,7 +14,7 @@
 
 use super::FilterPlanes;
 use crate::kernel::arch::Avx2;
-use crate::kernel::{Epilogue, PANEL, Rows, Vector};
+use crate::kernel::{Code, Epilogue, PANEL, Rows, Vector};
 use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -69,16 +69,13 @@ pub(super) unsafe fn xnor<E: Epilogue>(
         for start in (0..row_words.max(1)).step_by(part) {
             let words = start..row_words.min(start + part);
             for plane in 0..rows.planes() {
-                let (begun, done) =
-                    (start + plane > 0, words.end == row_words && plane + 1 == rows.planes());
+                let begun = start + plane > 0;
+                let done = words.end == row_words && plane + 1 == rows.planes();
                 let part =
                     Part { words: words.clone(), row_words, first, count, plane, begun, done };
-                // SAFETY: so many rows are left from the first on, and no more words than are held;
-                // the filters lie within theirs.
-                unsafe {
-                    hold(rows, &part, &mut held);
-                    part.all_panels(v, &held, filters, buffer, epilogue);
-                }
+                // SAFETY: so many rows are left from the first on, and no more words than are held.
+                unsafe { hold(rows, &part, &mut held) };
+                v.run(CountBits { v, part, held: &held, filters, buffer, epilogue });
             }
         }
     }
@@ -96,57 +93,48 @@ struct Part {
     done: bool,
 }
 
-impl Part {
-    /// Counts the differing bits of these rows and all filters.
-    ///
-    /// # Safety
-    /// These are held. The filters must lie within their words.
-    unsafe fn all_panels<E: Epilogue>(
-        &self,
-        v: Avx2,
-        held: &HeldRows,
-        filters: FilterPlanes<'_>,
-        buffer: &mut [i32],
-        epilogue: &mut E,
-    ) {
+/// The words of a part in a panel of a plane.
+struct PanelPart<'a> {
+    panel: usize,
+    plane: usize,
+    words: &'a [u32],
+    /// The parities of pairs of words, if they are made already.
+    parities: Option<&'a [[u32; PANEL]]>,
+}
+
+/// Counts the differing bits of a part, which is held, and all filters.
+struct CountBits<'a, E> {
+    v: Avx2,
+    part: Part,
+    held: &'a HeldRows,
+    filters: FilterPlanes<'a>,
+    buffer: &'a mut [i32],
+    epilogue: &'a mut E,
+}
+
+impl<E: Epilogue> Code for CountBits<'_, E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(mut self) {
+        let CountBits { filters, part: Part { ref words, row_words, count, .. }, .. } = self;
+        let words = words.clone();
         let mut parities = Parities::uninit();
         // Fewer rows than are computed at a time would use what is made for them but once.
-        let made = self.count >= ROWS || !self.words.len().is_multiple_of(2);
+        let make = count >= ROWS || !words.len().is_multiple_of(2);
         for panel in 0..filters.panels {
             for plane in 0..filters.planes {
-                let at = plane * filters.step + (panel * self.row_words + self.words.start) * PANEL;
-                let words = &filters.words[at..][..self.words.len() * PANEL];
-                let parities = match made {
-                    // SAFETY: the CPU has AVX2, as `v` proves.
-                    true => unsafe { pair_up(words, &mut parities) },
-                    false => &[],
-                };
-                for row in (0..self.count).step_by(ROWS) {
-                    let stride = filters.panels * PANEL;
-                    let mut put = PutDown {
-                        v,
-                        shift: (self.plane + plane) as u32,
-                        begun: self.begun || plane > 0,
-                        done: self.done && plane + 1 == filters.planes,
-                        buffer: buffer.get_mut(row * stride + panel * PANEL..).unwrap_or_default(),
-                        stride,
-                        row: self.first + row,
-                        panel,
-                        epilogue,
-                    };
-                    // SAFETY: so many rows are held from this one on.
-                    unsafe {
-                        let rows = held.as_ptr().cast::<u32>().add(row * WORDS);
-                        let pairs = Pairs { rows, panel: words, parities };
-                        match (self.count - row, made) {
-                            (1, true) => put.add(block::<1, true>(pairs)),
-                            (2, true) => put.add(block::<2, true>(pairs)),
-                            (3, true) => put.add(block::<3, true>(pairs)),
-                            (1, false) => put.add(block::<1, false>(pairs)),
-                            (2, false) => put.add(block::<2, false>(pairs)),
-                            (3, false) => put.add(block::<3, false>(pairs)),
-                            _ => put.add(block::<ROWS, true>(pairs)),
-                        }
+                let at = plane * filters.step + (panel * row_words + words.start) * PANEL;
+                let words = &filters.words[at..][..words.len() * PANEL];
+                // SAFETY: the CPU has AVX2, as `v` proves.
+                let parities = make.then(|| unsafe { pair_up(words, &mut parities) });
+                let part = PanelPart { panel, plane, words, parities };
+                for row in (0..count).step_by(ROWS) {
+                    match count - row {
+                        1 => self.block::<1>(row, &part),
+                        2 => self.block::<2>(row, &part),
+                        3 => self.block::<3>(row, &part),
+                        _ => self.block::<ROWS>(row, &part),
                     }
                 }
             }
@@ -154,41 +142,38 @@ impl Part {
     }
 }
 
-/// Where sums of a part and a plane of the filters go to.
-struct PutDown<'a, E> {
-    v: Avx2,
-    /// What they count, as a power of two.
-    shift: u32,
-    /// Whether others have been put down before, and whether these are the last.
-    begun: bool,
-    done: bool,
-    /// From these rows and this panel on.
-    buffer: &'a mut [i32],
-    stride: usize,
-    row: usize,
-    panel: usize,
-    epilogue: &'a mut E,
-}
-
-impl<E: Epilogue> PutDown<'_, E> {
-    fn add<const M: usize>(&mut self, mut sums: [[[__m256i; 2]; 1]; M]) {
-        let v = self.v;
-        v.run(|| {
-            if self.begun || !self.done {
-                let kept = self.buffer.chunks_mut(self.stride);
-                for (sums, kept) in sums.as_flattened_mut().iter_mut().zip(kept) {
-                    let Some(kept) = kept.first_chunk_mut() else { return };
-                    *sums = v.shift_left(*sums, self.shift);
-                    if self.begun {
-                        *sums = v.add_ints(*sums, v.load_ints(kept));
-                    }
-                    v.store_ints(*sums, kept);
+impl<E: Epilogue> CountBits<'_, E> {
+    /// Counts those of `M` of the rows that are held, from `row` on.
+    #[inline(always)]
+    fn block<const M: usize>(&mut self, row: usize, panel: &PanelPart<'_>) {
+        let CountBits { v, ref part, held, filters, .. } = *self;
+        assert!(row + M <= part.count);
+        // SAFETY: so many rows are held from this one on, of the words of the panel. There are
+        // parities, or an even number of words.
+        let mut sums = unsafe {
+            let rows = held.as_ptr().cast::<u32>().add(row * WORDS);
+            match panel.parities {
+                Some(parities) => differing::<M, true>(rows, panel.words, parities),
+                None => differing::<M, false>(rows, panel.words, &[]),
+            }
+        };
+        let begun = part.begun || panel.plane > 0;
+        let done = part.done && panel.plane + 1 == filters.planes;
+        if begun || !done {
+            let stride = filters.panels * PANEL;
+            let kept = self.buffer[row * stride + panel.panel * PANEL..].chunks_mut(stride);
+            for (sums, kept) in sums.as_flattened_mut().iter_mut().zip(kept) {
+                let Some(kept) = kept.first_chunk_mut() else { return };
+                *sums = v.shift_left(*sums, (part.plane + panel.plane) as u32);
+                if begun {
+                    *sums = v.add_ints(*sums, v.load_ints(kept));
                 }
+                v.store_ints(*sums, kept);
             }
-            if self.done {
-                self.epilogue.block(v, self.row, self.panel, &sums);
-            }
-        });
+        }
+        if done {
+            self.epilogue.block(v, part.first + row, panel.panel, &sums);
+        }
     }
 }
 
@@ -239,26 +224,20 @@ fn pair_up<'a>(panel: &[u32], parities: &'a mut Parities) -> &'a [[u32; PANEL]] 
     unsafe { std::slice::from_raw_parts(to, pairs.len() + last.len()) }
 }
 
-/// Some rows and a panel in pairs.
-#[derive(Clone, Copy)]
-struct Pairs<'a> {
-    /// From the first word of the first row on; those of the next follow after [`WORDS`].
-    rows: *const u32,
-    panel: &'a [u32],
-    /// Those of the pairs of the panel, if they are made already.
-    parities: &'a [[u32; PANEL]],
-}
-
-/// The differing bits of `M` rows.
+/// The bits of `M` rows that differ from a panel.
 ///
 /// # Safety
-/// There are `M` rows of as many words as the panel, whose parities are `MADE` or whose words are
-/// even in number.
+/// From `rows` on there are the words of `M` rows in pairs, those of a row [`WORDS`] behind those of
+/// the row before, as many as the panel has. Its parities are `MADE`, or its words are even in number.
 #[target_feature(enable = "avx2")]
-unsafe fn block<const M: usize, const MADE: bool>(pairs: Pairs<'_>) -> [[[__m256i; 2]; 1]; M] {
+unsafe fn differing<const M: usize, const MADE: bool>(
+    rows: *const u32,
+    panel: &[u32],
+    parities: &[[u32; PANEL]],
+) -> [[[__m256i; 2]; 1]; M] {
     let zero = _mm256_setzero_si256();
     let mut sums = [[[zero; 2]; 1]; M];
-    let count = (pairs.panel.len() / PANEL).div_ceil(2);
+    let count = (panel.len() / PANEL).div_ceil(2);
     let fours = (count / 2).min(FOURS);
     for half in [0, 1] {
         let lane = half * LANES;
@@ -266,13 +245,13 @@ unsafe fn block<const M: usize, const MADE: bool>(pairs: Pairs<'_>) -> [[[__m256
         let mut twos = [zero; M];
         let mut counters = [zero; M];
         // SAFETY: there are so many pairs.
-        let differing = |pair: usize, row: usize| unsafe {
-            let words = pairs.rows.add(row * WORDS + 2 * pair);
-            let filters = pairs.panel.as_ptr().add(2 * pair * PANEL + lane);
+        let xor_pair = |pair: usize, row: usize| unsafe {
+            let words = rows.add(row * WORDS + 2 * pair);
+            let filters = panel.as_ptr().add(2 * pair * PANEL + lane);
             let first = _mm256_loadu_si256(filters.cast());
             let parity = match MADE {
                 true => {
-                    let parities = pairs.parities.as_ptr().add(pair).cast::<u32>();
+                    let parities = parities.as_ptr().add(pair).cast::<u32>();
                     _mm256_loadu_si256(parities.add(lane).cast())
                 }
                 false => _mm256_xor_si256(first, _mm256_loadu_si256(filters.add(PANEL).cast())),
@@ -282,8 +261,8 @@ unsafe fn block<const M: usize, const MADE: bool>(pairs: Pairs<'_>) -> [[[__m256
         };
         for four in 0..fours {
             for m in 0..M {
-                let (first, parity) = add_pair(ones[m], differing(2 * four, m));
-                let (second, parity) = add_pair(parity, differing(2 * four + 1, m));
+                let (first, parity) = add_pair(ones[m], xor_pair(2 * four, m));
+                let (second, parity) = add_pair(parity, xor_pair(2 * four + 1, m));
                 ones[m] = parity;
                 let differ = _mm256_xor_si256(twos[m], first);
                 let both = _mm256_and_si256(twos[m], first);
@@ -295,7 +274,7 @@ unsafe fn block<const M: usize, const MADE: bool>(pairs: Pairs<'_>) -> [[[__m256
         for m in 0..M {
             let mut pair_counters = popcounts(twos[m]);
             for pair in 2 * fours..count {
-                let (carry, parity) = add_pair(ones[m], differing(pair, m));
+                let (carry, parity) = add_pair(ones[m], xor_pair(pair, m));
                 ones[m] = parity;
                 pair_counters = _mm256_add_epi8(pair_counters, popcounts(carry));
             }

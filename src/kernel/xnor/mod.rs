@@ -64,13 +64,17 @@ struct CountBits<'a, V, E> {
 }
 
 impl<V: Xnor, E: Epilogue> BlockKernel for CountBits<'_, V, E> {
+    type Vector = V;
+
+    fn vector(&self) -> V {
+        self.v
+    }
+
+    #[inline(always)]
     unsafe fn block<const M: usize, const P: usize>(&mut self, row: usize, panel: usize) {
-        let v = self.v;
-        v.run(|| {
-            // SAFETY: there are so many, as the caller vouches.
-            let sums = unsafe { self.sums::<M, P>(row, panel) };
-            self.epilogue.block(v, row, panel, &sums);
-        });
+        // SAFETY: there are so many, as the caller vouches.
+        let sums = unsafe { self.sums::<M, P>(row, panel) };
+        self.epilogue.block(self.v, row, panel, &sums);
     }
 }
 
