@@ -142,6 +142,7 @@ macro_rules! vectorized {
         ) $(-> $output)? {
             struct Arguments<A>(A);
             impl<$($generics)*> $crate::kernel::Code for Arguments<($($type,)*)> {
+                #[allow(unused_parens)]
                 type Output = ($($output)?);
                 #[inline(always)]
                 fn run(self) -> Self::Output {

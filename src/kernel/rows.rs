@@ -84,12 +84,6 @@ impl<'a> Rows<'a> {
         self.plane_step
     }
 
-    /// The words of row `i`, in order.
-    pub(crate) fn row(&self, i: usize) -> impl Iterator<Item = u32> + use<'a> {
-        let Rows { words, step, offsets, .. } = *self;
-        offsets.words.iter().map(move |&offset| words[i * step + offset as usize])
-    }
-
     /// From the first word of row `i` on.
     pub(crate) fn from(&self, i: usize) -> *const u32 {
         self.words[i * self.step..].as_ptr()

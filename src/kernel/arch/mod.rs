@@ -54,6 +54,7 @@ macro_rules! intrinsics {
         $(
             $(#[$attribute])*
             #[inline(always)]
+            #[allow(unused_unsafe)]
             fn $name(self, $($arg: $type),*) $(-> $out)? {
                 // SAFETY: the CPU has these instructions, as `self` proves; references are to what
                 // is loaded and stored.

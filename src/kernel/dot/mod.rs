@@ -218,6 +218,7 @@ impl Kernel {
 
     /// Numbers that the buffer of [`dot`](Self::dot) takes for so many rows, and filters in whole
     /// panels.
+    #[allow(dead_code)] // until epilogues take sums from here
     pub(crate) fn dot_buffer(self, rows: usize, filters: usize) -> usize {
         if self.has_tiles() { rows * filters } else { 0 }
     }
