@@ -179,12 +179,13 @@ impl WordTiles<'_> {
         let shape = self.tile_shape(self.finishes_at_once(finish), side_by_side);
         let filters = shape.panels * PANEL;
         let gathered = if self.layout.direct { 0 } else { shape.rows };
-        let counts = if self.layout.planes * self.panels.planes() > 1 { filters } else { 0 };
+        let planes = self.layout.planes * self.panels.planes();
+        let counts = self.kernel.xnor_buffer(self.offsets.len(), planes, filters);
         let wide = if self.is_wide() { filters } else { 0 };
         let buffers = Buffers {
             rows: shares(&mut buffers.rows, blocks, product(&[gathered, row_words], "windows")?)?,
             sums: shares(&mut buffers.sums, blocks, shape.rows * filters)?,
-            counts: shares(&mut buffers.counts, blocks, shape.rows * counts)?,
+            counts: shares(&mut buffers.counts, blocks, counts)?,
             wide: shares(&mut buffers.wide, blocks, shape.rows * wide)?,
             outs: shares(outs, blocks, finish.buffer_len(shape.rows, filters))?,
         };

@@ -30,7 +30,7 @@ impl Sums<'_> {
 /// Where the sums of a tile are made.
 pub(crate) struct TileSums<'a> {
     pub(crate) sums: &'a mut [i32],
-    /// Differing bits of two planes.
+    /// Where kernels put sums down.
     pub(crate) counts: &'a mut [i32],
     /// The sums in 64 bits; nothing where 32 are enough.
     pub(crate) wide: &'a mut [i64],
@@ -77,8 +77,7 @@ impl WordTiles<'_> {
         self.summed != Summed::DifferingBits && self.offsets.len() > LONGEST
     }
 
-    /// Writes the sums of a tile with a few panels, plane by plane.
-    #[inline(always)]
+    /// Writes the sums of a tile with a few panels, of all planes.
     fn multiply_planes(
         &self,
         tile: Tile<'_>,
@@ -87,27 +86,11 @@ impl WordTiles<'_> {
         counts: &mut [i32],
     ) {
         let stride = panels.len() * PANEL;
-        let len = tile.rows * stride;
-        // The weights come from farther away than the rows: they are used up first.
-        for weight_plane in 0..self.panels.planes() {
-            let weights = self.panels.plane(weight_plane, panels.clone());
-            for plane in 0..self.layout.planes {
-                let count = |counts: &mut [i32]| {
-                    self.for_each_line(tile, plane, self.offsets, |row, rows| {
-                        let counts = &mut counts[row * stride..];
-                        self.kernel.count_differing(rows, weights, counts, stride);
-                    });
-                };
-                let shift = weight_plane + plane;
-                if shift == 0 {
-                    count(sums);
-                    continue;
-                }
-                count(counts);
-                let sums = sums[..len].iter_mut().zip(&counts[..len]);
-                sums.for_each(|(sum, &count)| *sum += count << shift);
-            }
-        }
+        let filters = self.panels.all_planes(panels);
+        self.for_each_line(tile, 0, self.offsets, |row, rows| {
+            let rows = rows.in_planes(self.layout.planes, self.layout.plane_step());
+            self.kernel.count_differing(rows, filters, counts, &mut sums[row * stride..], stride);
+        });
     }
 
     /// Writes the sums of a tile with a few panels, of which `offsets` may be a part.

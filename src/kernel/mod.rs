@@ -16,24 +16,23 @@
 
 #![allow(unsafe_code)]
 
-#[allow(dead_code)]
 mod arch;
 mod bit_planes;
+mod blocks;
 mod cpu;
 mod depthwise_signs;
 mod dot;
 mod gemm;
 mod isa;
 mod pack;
-mod popcount;
 mod prefetch;
 mod rows;
 #[cfg(test)]
 mod testing;
 mod threshold;
 mod transpose;
-#[allow(dead_code)]
 mod vector;
+mod xnor;
 
 pub(crate) use bit_planes::CODES;
 pub(crate) use cpu::starts_two_byte_products;
@@ -41,18 +40,19 @@ pub(crate) use depthwise_signs::{LANES, SignWindows};
 pub(crate) use dot::{LONGEST, Weights, Width};
 pub(crate) use gemm::multiply;
 pub use isa::{Isa, force_isa};
-pub(crate) use popcount::{Addends, FilterPlanes, ToFloats, ToSigns};
 pub(crate) use prefetch::prefetch_elements;
 pub(crate) use rows::{Offsets, Rows};
-#[allow(unused_imports)]
 pub(crate) use vector::{Epilogue, Sums, Vector};
+pub(crate) use xnor::{Addends, FilterPlanes, ToFloats, ToSigns};
 
 use std::any::TypeId;
 
 /// Filters in a panel.
 pub(crate) const PANEL: usize = 16;
 
-/// A piece of code for [`Kernel::vectorize`]. Its `run` should be `#[inline(always)]`.
+/// A piece of code for [`Kernel::vectorize`] and [`Vector::run`]. Its `run` should be
+/// `#[inline(always)]`: a closure would not do, which is inlined only if the compiler likes to, and
+/// compiled without any of these instructions if not.
 pub(crate) trait Code {
     type Output;
     fn run(self) -> Self::Output;
@@ -92,54 +92,74 @@ impl Kernel {
 
     /// Runs code that is compiled anew for each instruction set, so that its loops use it.
     pub(crate) fn vectorize<C: Code>(self, code: C) -> C::Output {
-        match self.vectors() {
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: the CPU has these, as `self` proves.
-            Isa::Avx512 => unsafe { with_avx512(code) },
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: the CPU has AVX2, as `self` proves.
-            Isa::Avx2 | Isa::AvxVnni => unsafe { with_avx2(code) },
-            _ => code.run(),
-        }
+        with_vectors!(self, |v| v.run(code))
     }
 }
 
-/// Runs an expression that is compiled anew for each instruction set. It may use the vectors `v`, a
-/// [`Vector`](vector::Vector); what it calls should be `#[inline(always)]`.
-#[allow(unused_macros)]
-macro_rules! vectorize {
-    ($kernel:expr, |$v:ident| $code:expr) => {{
-        #[allow(unused_imports)]
-        use $crate::kernel::{arch::Vectors, vector::Vector};
+/// Runs an expression with the vectors `v` of a kernel, a [`Vector`]. It is compiled for each kind of
+/// them, but with their instructions only in what [`Vector::run`] runs.
+macro_rules! with_vectors {
+    ($kernel:expr, |$v:ident| $code:expr) => {
         match $kernel.vector() {
             #[cfg(target_arch = "x86_64")]
-            Vectors::Avx512($v) => $v.run(|| $code),
+            $crate::kernel::arch::Vectors::Avx512($v) => $code,
             #[cfg(target_arch = "x86_64")]
-            Vectors::Avx2($v) => $v.run(|| $code),
+            $crate::kernel::arch::Vectors::Avx2($v) => $code,
             #[cfg(target_arch = "aarch64")]
-            Vectors::Neon($v) => $v.run(|| $code),
-            Vectors::Portable($v) => $v.run(|| $code),
+            $crate::kernel::arch::Vectors::Neon($v) => $code,
+            $crate::kernel::arch::Vectors::Portable($v) => $code,
         }
-    }};
+    };
+}
+pub(crate) use with_vectors;
+
+/// Makes a function of which the body is compiled anew for each instruction set, so that its loops use
+/// it. A kernel comes before its arguments; generic parameters stand in brackets, with all lifetimes
+/// elided:
+///
+/// ```text
+/// vectorized! {
+///     /// Adds them up.
+///     pub(crate) fn add_up[T: Element](numbers: &[T], sums: &mut [T]) -> usize { ... }
+/// }
+/// let count = add_up(kernel, numbers, sums);
+/// ```
+///
+/// What the body calls should be `#[inline(always)]`.
+#[allow(unused_macros)] // while it is new
+macro_rules! vectorized {
+    (
+        $(#[$attribute:meta])*
+        $visibility:vis fn $name:ident[$($generics:tt)*](
+            $($argument:ident: $type:ty),* $(,)?
+        ) $(-> $output:ty)? $body:block
+    ) => {
+        $(#[$attribute])*
+        #[inline]
+        $visibility fn $name<$($generics)*>(
+            kernel: $crate::kernel::Kernel,
+            $($argument: $type),*
+        ) $(-> $output)? {
+            struct Arguments<A>(A);
+            impl<$($generics)*> $crate::kernel::Code for Arguments<($($type,)*)> {
+                #[allow(unused_parens)]
+                type Output = ($($output)?);
+                #[inline(always)]
+                fn run(self) -> Self::Output {
+                    let Arguments(($($argument,)*)) = self;
+                    $body
+                }
+            }
+            kernel.vectorize(Arguments(($($argument,)*)))
+        }
+    };
 }
 #[allow(unused_imports)]
-pub(crate) use vectorize;
+pub(crate) use vectorized;
 
 /// A slice as one of another type, if it is the same.
 pub(crate) fn same_type<T: 'static, U: 'static>(slice: &[T]) -> Option<&[U]> {
     // SAFETY: both are the same type.
     (TypeId::of::<T>() == TypeId::of::<U>())
         .then(|| unsafe { std::slice::from_raw_parts(slice.as_ptr().cast(), slice.len()) })
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn with_avx2<C: Code>(code: C) -> C::Output {
-    code.run()
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-fn with_avx512<C: Code>(code: C) -> C::Output {
-    code.run()
 }

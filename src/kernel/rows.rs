@@ -76,20 +76,12 @@ impl<'a> Rows<'a> {
         self.offsets.words
     }
 
-    #[cfg(target_arch = "x86_64")]
     pub(crate) fn planes(&self) -> usize {
         self.planes
     }
 
-    #[cfg(target_arch = "x86_64")]
     pub(crate) fn plane_step(&self) -> usize {
         self.plane_step
-    }
-
-    /// The words of row `i`, in order.
-    pub(crate) fn row(&self, i: usize) -> impl Iterator<Item = u32> + use<'a> {
-        let Rows { words, step, offsets, .. } = *self;
-        offsets.words.iter().map(move |&offset| words[i * step + offset as usize])
     }
 
     /// From the first word of row `i` on.

@@ -5,7 +5,7 @@
 //! implementation for each instruction set. Inlined into a function that has its instructions (see
 //! [`Vector::run`]), each method is a few of these.
 
-use super::PANEL;
+use super::{Code, PANEL};
 
 /// The registers of an instruction set. A value proves that the CPU has it, so that methods are safe.
 pub(crate) trait Vector: Copy {
@@ -14,9 +14,8 @@ pub(crate) trait Vector: Copy {
     /// Lanes of `f32`.
     type Floats: Copy;
 
-    /// Runs code that is compiled with these instructions. What it calls should be
-    /// `#[inline(always)]`, so that it is as well.
-    fn run<R>(self, code: impl FnOnce() -> R) -> R;
+    /// Runs code that is compiled with these instructions.
+    fn run<C: Code>(self, code: C) -> C::Output;
 
     /// The same value in all lanes.
     fn ints(self, value: i32) -> Self::Ints;
@@ -24,12 +23,15 @@ pub(crate) trait Vector: Copy {
     fn store_ints(self, ints: Self::Ints, to: &mut [i32; PANEL]);
     /// Wraps around, as all arithmetic of integers here.
     fn add_ints(self, a: Self::Ints, b: Self::Ints) -> Self::Ints;
+    #[allow(dead_code)] // until epilogues compute in integers
     fn mul_ints(self, a: Self::Ints, b: Self::Ints) -> Self::Ints;
     /// Times `2^bits`, of which there are less than 32.
     fn shift_left(self, ints: Self::Ints, bits: u32) -> Self::Ints;
     /// Half of each, rounded down.
+    #[allow(dead_code)] // until epilogues compute in integers
     fn shift_right_1(self, ints: Self::Ints) -> Self::Ints;
     /// Bit `f` is set where lane `f` of `a` is at least that of `b`.
+    #[allow(dead_code)] // until epilogues compute in integers
     fn ints_at_least(self, a: Self::Ints, b: Self::Ints) -> u16;
 
     /// Rounded to the nearest, of two the even one; exact up to `2^24`.

@@ -77,7 +77,7 @@ impl Panels {
         let panel_len = self.panel_words() * PANEL;
         FilterPlanes {
             words: &self.words[panels.start * panel_len..],
-            len: panels.len() * panel_len,
+            panels: panels.len(),
             planes: self.planes(),
             step: self.plane_len(),
         }

@@ -1,8 +1,8 @@
 //! Two registers, of eight lanes each.
 
 use super::intrinsics;
-use crate::kernel::PANEL;
 use crate::kernel::vector::Vector;
+use crate::kernel::{Code, PANEL};
 use std::arch::x86_64::*;
 
 /// Proves that the CPU has AVX2.
@@ -18,8 +18,8 @@ impl Avx2 {
 }
 
 #[target_feature(enable = "avx2")]
-fn run<R>(code: impl FnOnce() -> R) -> R {
-    code()
+fn run<C: Code>(code: C) -> C::Output {
+    code.run()
 }
 
 type Ints = [__m256i; 2];
@@ -30,7 +30,7 @@ impl Vector for Avx2 {
     type Floats = Floats;
 
     #[inline(always)]
-    fn run<R>(self, code: impl FnOnce() -> R) -> R {
+    fn run<C: Code>(self, code: C) -> C::Output {
         // SAFETY: the CPU has AVX2, as `self` proves.
         unsafe { run(code) }
     }

@@ -1,8 +1,8 @@
 //! A register for all lanes.
 
 use super::intrinsics;
-use crate::kernel::PANEL;
 use crate::kernel::vector::Vector;
+use crate::kernel::{Code, PANEL};
 use std::arch::x86_64::*;
 
 /// Proves that the CPU has all of [`Isa::Avx512`](crate::Isa::Avx512).
@@ -18,8 +18,8 @@ impl Avx512 {
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vpopcntdq,avx512vnni")]
-fn run<R>(code: impl FnOnce() -> R) -> R {
-    code()
+fn run<C: Code>(code: C) -> C::Output {
+    code.run()
 }
 
 impl Vector for Avx512 {
@@ -27,7 +27,7 @@ impl Vector for Avx512 {
     type Floats = __m512;
 
     #[inline(always)]
-    fn run<R>(self, code: impl FnOnce() -> R) -> R {
+    fn run<C: Code>(self, code: C) -> C::Output {
         // SAFETY: the CPU has these, as `self` proves.
         unsafe { run(code) }
     }

@@ -13,7 +13,7 @@ pub(crate) use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx512::Avx512;
 #[cfg(target_arch = "aarch64")]
-pub(crate) use neon::Neon;
+pub(crate) use neon::{Neon, each};
 pub(crate) use portable::Portable;
 
 use super::{Isa, Kernel};
@@ -31,7 +31,7 @@ pub(crate) enum Vectors {
 }
 
 impl Kernel {
-    /// Its vectors. See [`vectorize!`](super::vectorize).
+    /// Its vectors. See [`with_vectors!`](super::with_vectors).
     pub(crate) fn vector(self) -> Vectors {
         match self.isa() {
             #[cfg(target_arch = "x86_64")]
@@ -54,6 +54,7 @@ macro_rules! intrinsics {
         $(
             $(#[$attribute])*
             #[inline(always)]
+            #[allow(unused_unsafe)]
             fn $name(self, $($arg: $type),*) $(-> $out)? {
                 // SAFETY: the CPU has these instructions, as `self` proves; references are to what
                 // is loaded and stored.
@@ -62,4 +63,4 @@ macro_rules! intrinsics {
         )*
     };
 }
-use intrinsics;
+pub(super) use intrinsics;

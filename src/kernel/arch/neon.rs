@@ -1,8 +1,8 @@
 //! Four registers, of four lanes each.
 
 use super::intrinsics;
-use crate::kernel::PANEL;
 use crate::kernel::vector::Vector;
+use crate::kernel::{Code, PANEL};
 use std::arch::aarch64::*;
 
 /// Proves that the CPU has Advanced SIMD.
@@ -18,8 +18,8 @@ impl Neon {
 }
 
 #[target_feature(enable = "neon")]
-fn run<R>(code: impl FnOnce() -> R) -> R {
-    code()
+fn run<C: Code>(code: C) -> C::Output {
+    code.run()
 }
 
 type Ints = [int32x4_t; 4];
@@ -30,7 +30,7 @@ impl Vector for Neon {
     type Floats = Floats;
 
     #[inline(always)]
-    fn run<R>(self, code: impl FnOnce() -> R) -> R {
+    fn run<C: Code>(self, code: C) -> C::Output {
         // SAFETY: the CPU has NEON, as `self` proves.
         unsafe { run(code) }
     }
@@ -87,7 +87,7 @@ impl Vector for Neon {
 
 /// A register for each four lanes.
 #[inline(always)]
-pub(in crate::kernel) fn each<T>(register: impl Fn(usize) -> T) -> [T; 4] {
+pub(crate) fn each<T>(register: impl Fn(usize) -> T) -> [T; 4] {
     [register(0), register(1), register(2), register(3)]
 }
 

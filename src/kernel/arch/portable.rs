@@ -1,7 +1,7 @@
 //! Arrays, in plain Rust: the reference that every instruction set is tested against.
 
-use crate::kernel::PANEL;
 use crate::kernel::vector::Vector;
+use crate::kernel::{Code, PANEL};
 use std::array::from_fn;
 
 /// Takes nothing of the CPU.
@@ -16,8 +16,8 @@ impl Vector for Portable {
     type Floats = Floats;
 
     #[inline(always)]
-    fn run<R>(self, code: impl FnOnce() -> R) -> R {
-        code()
+    fn run<C: Code>(self, code: C) -> C::Output {
+        code.run()
     }
 
     #[inline(always)]

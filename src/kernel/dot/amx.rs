@@ -15,34 +15,18 @@ const LEAST_WORK: usize = 1 << 15;
 /// cache.
 const NARROW_STEPS: usize = 16;
 
-/// See [`Kernel::sum_products`](super::Kernel::sum_products).
-///
-/// # Safety
-/// The CPU must have AMX, and its use be permitted. The lengths must be what the caller there
-/// checks.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-pub(super) unsafe fn sum_products(
-    rows: Rows<'_>,
-    weights: Weights<'_>,
-    sums: &mut [i32],
-    stride: usize,
-) {
+/// Whether there is enough to do.
+pub(super) fn pays(rows: Rows<'_>, weights: Weights<'_>) -> bool {
     let work = rows.count() * weights.panels.len() * weights.width.span();
-    // SAFETY: as here.
-    unsafe {
-        match rows.count() < LEAST_ROWS || work < LEAST_WORK {
-            true => avx512::sum_products(rows, weights, sums, stride),
-            false => sum_on_tiles(rows, weights, sums, stride),
-        }
-    }
+    rows.count() >= LEAST_ROWS && work >= LEAST_WORK
 }
 
-/// The same, of however few rows.
+/// Writes to `sums[row * stride + filter]` what [`Kernel::dot`](super::Kernel::dot) hands over.
 ///
 /// # Safety
-/// As there.
+/// The CPU must have AMX, and its use be permitted. The lengths must be what the callers there check.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-pub(super) unsafe fn sum_on_tiles(
+pub(super) unsafe fn sum_products(
     rows: Rows<'_>,
     weights: Weights<'_>,
     sums: &mut [i32],

@@ -1,191 +1,165 @@
 //! Without a dot product of bytes: products are added up in 16 bits for as long as these hold.
 
-use super::{Block, PANEL, Rows, Weights, Width, run_over};
+use super::Dot;
+use crate::kernel::PANEL;
+use crate::kernel::arch::{Avx2, intrinsics};
 use std::arch::x86_64::*;
 
-/// Filters in a vector.
-const LANES: usize = 8;
-const HALVES: usize = PANEL / LANES;
-
-/// How far ahead a panel is fetched for a single row, which may come in from memory: over the ends
-/// of pages, where the CPU stops.
-const AHEAD: usize = 32 * PANEL;
-
-/// Vectors of weights of 16 bits that hold a word of every filter of a panel.
-const QUARTERS: usize = 4;
-
-/// See [`Kernel::sum_products`](super::Kernel::sum_products).
-///
-/// # Safety
-/// The lengths must be what the caller there checks.
-#[target_feature(enable = "avx2")]
-pub(super) unsafe fn sum_products(
-    rows: Rows<'_>,
-    weights: Weights<'_>,
-    sums: &mut [i32],
-    stride: usize,
-) {
-    let blocks: &[Block] = match (weights.width, words_of(weights, i16::MAX as usize)) {
-        (Width::Bits8, 0) => &[
-            Block { rows: 2, panels: 1, run: wide_block::<2> },
-            Block { rows: 1, panels: 1, run: wide_block::<1> },
-        ],
-        (Width::Bits8, 1..4) => const { &blocks::<1, false>() },
-        (Width::Bits8, _) => const { &blocks::<1, true>() },
-        (Width::Bits4, _) => const { &blocks::<2, true>() },
-        (Width::Bits2, _) => const { &blocks::<4, true>() },
-    };
-    // SAFETY: the CPU has AVX2, and the lengths are checked.
-    unsafe { run_over(blocks, rows, weights, sums, stride) }
-}
-
 /// Words whose products, added up in pairs as they come, do not exceed a sum.
-fn words_of(weights: Weights<'_>, sum: usize) -> usize {
-    sum / (2 * weights.largest.max(1) as usize)
+pub(super) fn words_of(largest: u32, sum: u32) -> usize {
+    (sum / (2 * largest.max(1))) as usize
 }
 
-const fn blocks<const SPAN: usize, const SHORT: bool>() -> [Block; 3] {
-    [
-        Block { rows: 4, panels: 1, run: block::<4, SPAN, SHORT> },
-        Block { rows: 2, panels: 1, run: block::<2, SPAN, SHORT> },
-        Block { rows: 1, panels: 1, run: block::<1, SPAN, SHORT> },
-    ]
+/// For weights of which two products, added up in 16 bits, do not overflow. If `MANY`, those of
+/// several words are added up before they are widened.
+#[derive(Clone, Copy)]
+pub(super) struct Pairs<const MANY: bool>(pub(super) Avx2);
+
+impl<const MANY: bool> Pairs<MANY> {
+    /// Sums of unsigned weights start at the lowest, so that all 16 bits are theirs.
+    const fn start<const SPAN: usize>() -> i16 {
+        if SPAN == 1 { 0 } else { i16::MIN }
+    }
 }
 
-/// The sums of `M` rows with a panel whose words each hold the weights of `SPAN` words. Two
-/// products of bytes, added up in 16 bits, must not overflow; with `SHORT`, several are added up
-/// before they are widened.
-///
-/// # Safety
-/// There are `M` rows from the first on; the panel is one for rows of their length, and `sums` has
-/// `(M - 1) * stride + PANEL` elements.
-#[target_feature(enable = "avx2")]
-unsafe fn block<const M: usize, const SPAN: usize, const SHORT: bool>(
-    rows: Rows<'_>,
-    first: usize,
-    weights: Weights<'_>,
-    sums: &mut [i32],
-    stride: usize,
-) {
-    // Sums of unsigned weights start at the lowest, so that all 16 bits are theirs.
-    let start = if SPAN == 1 { 0 } else { i16::MIN };
-    let words = match SHORT {
-        true => words_of(weights, i16::MAX.abs_diff(start).into()) / SPAN * SPAN,
-        false => rows.offsets().len(),
-    };
-    let chunks = rows.offsets().chunks(words.max(SPAN));
-    let starts = 2 * i32::from(start) * chunks.len() as i32;
-    let mut total = [[_mm256_set1_epi32(-starts); HALVES]; M];
-    let (base, step) = (rows.from(first), rows.step());
-    let mut panel = weights.panels.as_ptr();
-    // SAFETY: `Rows` keeps every word of its rows within them; `panel` moves over as many words of
-    // the panel as it has. Sums are written as far as promised.
-    unsafe {
-        for offsets in chunks {
-            let mut short = [[_mm256_set1_epi16(start); HALVES]; M];
-            for offsets in offsets.as_chunks::<SPAN>().0 {
-                let packed: [_; HALVES] =
-                    std::array::from_fn(|half| _mm256_loadu_si256(panel.add(LANES * half).cast()));
-                if M == 1 {
-                    _mm_prefetch::<_MM_HINT_T0>(panel.wrapping_add(AHEAD).cast());
-                }
-                for (w, &offset) in offsets.iter().enumerate() {
-                    let filters = packed.map(|packed| unpack::<SPAN>(packed, w));
-                    for m in 0..M {
-                        let codes = *base.add(offset as usize + m * step);
-                        let codes = _mm256_set1_epi32(codes as i32);
-                        for half in 0..HALVES {
-                            let products = _mm256_maddubs_epi16(codes, filters[half]);
-                            if SHORT {
-                                short[m][half] = _mm256_add_epi16(short[m][half], products);
-                            } else {
-                                total[m][half] = _mm256_add_epi32(total[m][half], widen(products));
-                            }
-                        }
-                    }
-                }
-                panel = panel.add(PANEL);
-            }
-            if SHORT {
-                let totals = total.as_flattened_mut().iter_mut();
-                for (total, short) in totals.zip(short.as_flattened()) {
-                    *total = _mm256_add_epi32(*total, widen(*short));
-                }
-            }
-        }
-        for (m, total) in total.iter().enumerate() {
-            for (half, &total) in total.iter().enumerate() {
-                let to = sums.as_mut_ptr().add(m * stride + LANES * half);
-                _mm256_storeu_si256(to.cast(), total);
-            }
+/// Sums of 32 bits, and what is to be added to them.
+#[derive(Clone, Copy)]
+pub(super) struct PairSums {
+    wide: [__m256i; 2],
+    short: [__m256i; 2],
+}
+
+impl<const MANY: bool, const SPAN: usize> Dot<SPAN> for Pairs<MANY> {
+    type Vector = Avx2;
+    type Weights = [__m256i; 2];
+    type Codes = __m256i;
+    type Sums = PairSums;
+
+    #[inline(always)]
+    fn vector(self) -> Avx2 {
+        self.0
+    }
+
+    #[inline(always)]
+    fn words(self, largest: u32) -> usize {
+        let most = i16::MAX.abs_diff(Self::start::<SPAN>()).into();
+        match MANY {
+            true => (words_of(largest, most) / SPAN * SPAN).max(SPAN),
+            false => usize::MAX,
         }
     }
+
+    intrinsics! {
+        fn load(panel: &[u32; PANEL]) -> [__m256i; 2] { load(panel) }
+        fn unpack(packed: [__m256i; 2], w: usize) -> [__m256i; 2] { unpack::<SPAN>(packed, w) }
+        fn codes(word: u32) -> __m256i { _mm256_set1_epi32(word as i32) }
+        fn begin(times: usize) -> PairSums {
+            let starts = 2 * i32::from(Self::start::<SPAN>()) * times as i32;
+            let short = [_mm256_set1_epi16(Self::start::<SPAN>()); 2];
+            PairSums { wide: [_mm256_set1_epi32(-starts); 2], short }
+        }
+        fn multiply(sums: PairSums, codes: __m256i, weights: [__m256i; 2]) -> PairSums {
+            let [low, high] = weights;
+            let products = [_mm256_maddubs_epi16(codes, low), _mm256_maddubs_epi16(codes, high)];
+            let PairSums { wide, short: [low, high] } = sums;
+            match MANY {
+                true => {
+                    let low = _mm256_add_epi16(low, products[0]);
+                    PairSums { wide, short: [low, _mm256_add_epi16(high, products[1])] }
+                }
+                false => PairSums { wide: add_pairs(wide, products), short: sums.short },
+            }
+        }
+        fn widen(sums: PairSums) -> PairSums {
+            match MANY {
+                true => PairSums {
+                    wide: add_pairs(sums.wide, sums.short),
+                    short: [_mm256_set1_epi16(Self::start::<SPAN>()); 2],
+                },
+                false => sums,
+            }
+        }
+        fn finish(sums: PairSums) -> [__m256i; 2] { sums.wide }
+    }
+}
+
+/// For weights of 8 bits when not even two products can be added up in 16 bits: both factors are
+/// widened to these first. Of each filter there are two neighbouring sums.
+#[derive(Clone, Copy)]
+pub(super) struct Wide(pub(super) Avx2);
+
+impl Dot<1> for Wide {
+    type Vector = Avx2;
+    type Weights = [__m256i; 4];
+    type Codes = __m256i;
+    type Sums = [__m256i; 4];
+
+    #[inline(always)]
+    fn vector(self) -> Avx2 {
+        self.0
+    }
+
+    intrinsics! {
+        fn load(panel: &[u32; PANEL]) -> [__m256i; 4] {
+            let quarter = |i| _mm_loadu_si128(panel.as_ptr().cast::<__m128i>().add(i));
+            [
+                _mm256_cvtepi8_epi16(quarter(0)),
+                _mm256_cvtepi8_epi16(quarter(1)),
+                _mm256_cvtepi8_epi16(quarter(2)),
+                _mm256_cvtepi8_epi16(quarter(3)),
+            ]
+        }
+        fn unpack(packed: [__m256i; 4], _w: usize) -> [__m256i; 4] { packed }
+        fn codes(word: u32) -> __m256i {
+            _mm256_unpacklo_epi8(_mm256_set1_epi32(word as i32), _mm256_setzero_si256())
+        }
+        fn begin(_times: usize) -> [__m256i; 4] { [_mm256_setzero_si256(); 4] }
+        fn multiply(sums: [__m256i; 4], codes: __m256i, weights: [__m256i; 4]) -> [__m256i; 4] {
+            let mut sums = sums;
+            for i in 0..4 {
+                sums[i] = _mm256_add_epi32(sums[i], _mm256_madd_epi16(codes, weights[i]));
+            }
+            sums
+        }
+        fn finish(sums: [__m256i; 4]) -> [__m256i; 2] {
+            let low = _mm256_hadd_epi32(sums[0], sums[1]);
+            let high = _mm256_hadd_epi32(sums[2], sums[3]);
+            [
+                _mm256_permute4x64_epi64::<0b11_01_10_00>(low),
+                _mm256_permute4x64_epi64::<0b11_01_10_00>(high),
+            ]
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn load(panel: &[u32; PANEL]) -> [__m256i; 2] {
+    let panel = panel.as_ptr().cast::<__m256i>();
+    // SAFETY: a panel has two vectors for each word.
+    unsafe { [_mm256_loadu_si256(panel), _mm256_loadu_si256(panel.add(1))] }
 }
 
 /// The weights of the `w`th of the words that share a word of the panel.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn unpack<const SPAN: usize>(packed: __m256i, w: usize) -> __m256i {
+pub(super) fn unpack<const SPAN: usize>(packed: [__m256i; 2], w: usize) -> [__m256i; 2] {
     if SPAN == 1 {
         return packed;
     }
     let bits = 8 / SPAN;
-    let shifted = _mm256_srl_epi16(packed, _mm_cvtsi32_si128((w * bits) as i32));
-    _mm256_and_si256(shifted, _mm256_set1_epi8((1 << bits) - 1))
+    let (shift, mask) = (_mm_cvtsi32_si128((w * bits) as i32), _mm256_set1_epi8((1 << bits) - 1));
+    let shifted = [_mm256_srl_epi16(packed[0], shift), _mm256_srl_epi16(packed[1], shift)];
+    [_mm256_and_si256(shifted[0], mask), _mm256_and_si256(shifted[1], mask)]
 }
 
-/// The sum of both halves of each i32.
+/// Adds both halves of each i32 of `short`.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn widen(short: __m256i) -> __m256i {
-    _mm256_madd_epi16(short, _mm256_set1_epi16(1))
-}
-
-/// The sums of `M` rows with a panel of weights of 8 bits when not even two products can be added
-/// up in 16 bits: both factors are widened to these first.
-///
-/// # Safety
-/// As of [`block`].
-#[target_feature(enable = "avx2")]
-unsafe fn wide_block<const M: usize>(
-    rows: Rows<'_>,
-    first: usize,
-    weights: Weights<'_>,
-    sums: &mut [i32],
-    stride: usize,
-) {
-    // Of each filter two neighbouring sums.
-    let mut total = [[_mm256_setzero_si256(); QUARTERS]; M];
-    let (base, step) = (rows.from(first), rows.step());
-    let mut panel = weights.panels.as_ptr();
-    // SAFETY: `Rows` keeps every word of its rows within them; `panel` moves over as many words of
-    // the panel. Sums are written as far as promised.
-    unsafe {
-        for &offset in rows.offsets() {
-            let codes: [_; M] = std::array::from_fn(|m| {
-                let word = *base.add(offset as usize + m * step);
-                _mm256_unpacklo_epi8(_mm256_set1_epi32(word as i32), _mm256_setzero_si256())
-            });
-            if M == 1 {
-                _mm_prefetch::<_MM_HINT_T0>(panel.wrapping_add(AHEAD).cast());
-            }
-            for quarter in 0..QUARTERS {
-                let filters = _mm_loadu_si128(panel.add(4 * quarter).cast());
-                let filters = _mm256_cvtepi8_epi16(filters);
-                for (total, codes) in total.iter_mut().zip(codes) {
-                    let products = _mm256_madd_epi16(codes, filters);
-                    total[quarter] = _mm256_add_epi32(total[quarter], products);
-                }
-            }
-            panel = panel.add(PANEL);
-        }
-        for (m, total) in total.iter().enumerate() {
-            for (half, total) in total.as_chunks::<2>().0.iter().enumerate() {
-                let pairs = _mm256_hadd_epi32(total[0], total[1]);
-                let sum = _mm256_permute4x64_epi64::<0b11_01_10_00>(pairs);
-                let to = sums.as_mut_ptr().add(m * stride + LANES * half);
-                _mm256_storeu_si256(to.cast(), sum);
-            }
-        }
-    }
+fn add_pairs(wide: [__m256i; 2], short: [__m256i; 2]) -> [__m256i; 2] {
+    let one = _mm256_set1_epi16(1);
+    [
+        _mm256_add_epi32(wide[0], _mm256_madd_epi16(short[0], one)),
+        _mm256_add_epi32(wide[1], _mm256_madd_epi16(short[1], one)),
+    ]
 }

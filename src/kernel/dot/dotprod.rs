@@ -1,88 +1,64 @@
 //! With a dot product of four bytes, of unsigned factors: signed weights are treated as in
 //! [`neon`](super::neon).
 
-use super::neon::unpack;
-use super::{Block, PANEL, Rows, Weights, Width, run_over};
+use super::Dot;
+use super::neon::{correct, load, unpack};
+use crate::kernel::arch::{Neon, each, intrinsics};
+use crate::kernel::{Code, PANEL};
 use std::arch::aarch64::*;
 use std::arch::asm;
 
-/// Vectors that hold a word of every filter of a panel.
-const VECTORS: usize = PANEL / 4;
+/// Proves that the CPU has the dot product, too.
+#[derive(Clone, Copy)]
+pub(super) struct Dotprod(Neon);
 
-/// See [`Kernel::sum_products`](super::Kernel::sum_products).
-///
-/// # Safety
-/// The lengths must be what the caller there checks.
-#[target_feature(enable = "neon,dotprod")]
-pub(super) unsafe fn sum_products(
-    rows: Rows<'_>,
-    weights: Weights<'_>,
-    sums: &mut [i32],
-    stride: usize,
-) {
-    let blocks: &[Block] = match weights.width {
-        Width::Bits8 => const { &blocks::<1>() },
-        Width::Bits4 => const { &blocks::<2>() },
-        Width::Bits2 => const { &blocks::<4>() },
-    };
-    // SAFETY: the CPU has the dot product, and the lengths are checked.
-    unsafe { run_over(blocks, rows, weights, sums, stride) }
+impl Dotprod {
+    /// # Safety
+    /// The CPU must have it.
+    pub(super) unsafe fn new(v: Neon) -> Self {
+        Dotprod(v)
+    }
 }
 
-const fn blocks<const SPAN: usize>() -> [Block; 3] {
-    [
-        Block { rows: 4, panels: 1, run: block::<4, SPAN> },
-        Block { rows: 2, panels: 1, run: block::<2, SPAN> },
-        Block { rows: 1, panels: 1, run: block::<1, SPAN> },
-    ]
+#[target_feature(enable = "neon,dotprod")]
+fn run<C: Code>(code: C) -> C::Output {
+    code.run()
 }
 
-/// The sums of `M` rows with a panel whose words each hold the weights of `SPAN` words.
-///
-/// # Safety
-/// There are `M` rows from the first on; the panel is one for rows of their length, and `sums` has
-/// `(M - 1) * stride + PANEL` elements.
-#[target_feature(enable = "neon,dotprod")]
-unsafe fn block<const M: usize, const SPAN: usize>(
-    rows: Rows<'_>,
-    first: usize,
-    weights: Weights<'_>,
-    sums: &mut [i32],
-    stride: usize,
-) {
-    let mut total = [[vdupq_n_u32(0); VECTORS]; M];
-    let mut codes_total = [vdupq_n_u32(0); M];
-    let (base, step) = (rows.from(first), rows.step());
-    let mut panel = weights.panels.as_ptr();
-    // SAFETY: `Rows` keeps every word of its rows within them; `panel` moves over as many words of
-    // the panel as it has. Sums are written as far as promised.
-    unsafe {
-        for offsets in rows.offsets().as_chunks::<SPAN>().0 {
-            let packed: [_; VECTORS] =
-                std::array::from_fn(|v| vreinterpretq_u8_u32(vld1q_u32(panel.add(4 * v))));
-            for w in 0..SPAN {
-                let filters = packed.map(|packed| unpack::<SPAN>(packed, w));
-                for m in 0..M {
-                    let word = base.add(offsets[w] as usize + m * step);
-                    let codes = vreinterpretq_u8_u32(vld1q_dup_u32(word));
-                    for v in 0..VECTORS {
-                        total[m][v] = dot(total[m][v], codes, filters[v]);
-                    }
-                    if SPAN == 1 {
-                        codes_total[m] = dot(codes_total[m], codes, vdupq_n_u8(1));
-                    }
-                }
-            }
-            panel = panel.add(PANEL);
+/// The sums of the filters, and of the codes in all lanes, if weights are signed.
+type SumsAndCodes = ([uint32x4_t; 4], uint32x4_t);
+
+impl<const SPAN: usize> Dot<SPAN> for Dotprod {
+    type Vector = Neon;
+    type Weights = [uint8x16_t; 4];
+    type Codes = uint8x16_t;
+    type Sums = SumsAndCodes;
+
+    #[inline(always)]
+    fn vector(self) -> Neon {
+        self.0
+    }
+
+    #[inline(always)]
+    fn run_block<C: Code>(self, code: C) -> C::Output {
+        // SAFETY: the CPU has both, as `self` proves.
+        unsafe { run(code) }
+    }
+
+    intrinsics! {
+        fn load(panel: &[u32; PANEL]) -> [uint8x16_t; 4] { load(panel) }
+        fn unpack(packed: [uint8x16_t; 4], w: usize) -> [uint8x16_t; 4] { unpack::<SPAN>(packed, w) }
+        fn codes(word: u32) -> uint8x16_t { vreinterpretq_u8_u32(vdupq_n_u32(word)) }
+        fn begin(_times: usize) -> SumsAndCodes { ([vdupq_n_u32(0); 4], vdupq_n_u32(0)) }
+        fn multiply(
+            sums: SumsAndCodes,
+            codes: uint8x16_t,
+            weights: [uint8x16_t; 4]
+        ) -> SumsAndCodes {
+            let code_sum = if SPAN == 1 { dot(sums.1, codes, vdupq_n_u8(1)) } else { sums.1 };
+            (each(|i| dot(sums.0[i], codes, weights[i])), code_sum)
         }
-        for m in 0..M {
-            let correction = vshlq_n_u32::<7>(codes_total[m]);
-            for v in 0..VECTORS {
-                let sum = vsubq_u32(total[m][v], correction);
-                let to = sums.as_mut_ptr().add(m * stride + 4 * v);
-                vst1q_s32(to, vreinterpretq_s32_u32(sum));
-            }
-        }
+        fn finish(sums: SumsAndCodes) -> [int32x4_t; 4] { correct(sums.0, sums.1) }
     }
 }
 

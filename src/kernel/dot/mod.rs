@@ -20,7 +20,10 @@ mod portable;
 mod tiles;
 mod width;
 
-use super::{Isa, Kernel, PANEL, Rows};
+use super::arch::Vectors;
+use super::blocks::{BlockKernel, blocks, run_over};
+use super::prefetch::prefetch;
+use super::{Code, Epilogue, Isa, Kernel, PANEL, Rows, Sums, Vector};
 pub(crate) use width::Width;
 
 /// Words of the longest row whose sum cannot overflow 32 bits: four products of 255 and -128 each.
@@ -36,18 +39,277 @@ pub(crate) struct Weights<'a> {
     pub(crate) largest: u32,
 }
 
+/// Instructions that multiply bytes, with panels of which a word holds the weights of `SPAN` words.
+trait Dot<const SPAN: usize>: Copy {
+    /// Rows that are addressed from one of them.
+    const ADDRESSED: usize = 4;
+
+    type Vector: Vector;
+    /// A word of each filter of a panel.
+    type Weights: Copy;
+    /// A word of a row, for all of these.
+    type Codes: Copy;
+    /// The sums of a row with a panel while they grow.
+    type Sums: Copy;
+
+    fn vector(self) -> Self::Vector;
+
+    /// See [`Vector::run`].
+    #[inline(always)]
+    fn run_block<C: Code>(self, code: C) -> C::Output {
+        self.vector().run(code)
+    }
+
+    fn load(self, panel: &[u32; PANEL]) -> Self::Weights;
+    /// The weights of the `w`th of the words that share one of the panel.
+    fn unpack(self, packed: Self::Weights, w: usize) -> Self::Weights;
+    fn codes(self, word: u32) -> Self::Codes;
+
+    /// Words of a row, in `SPAN`s, after which sums are [widened](Self::widen). No product is larger
+    /// than `largest`.
+    #[inline(always)]
+    fn words(self, _largest: u32) -> usize {
+        usize::MAX
+    }
+    /// Before the first word, if sums are widened so many times.
+    fn begin(self, times: usize) -> Self::Sums;
+    fn multiply(self, sums: Self::Sums, codes: Self::Codes, weights: Self::Weights) -> Self::Sums;
+    /// Empties what overflows after some words.
+    #[inline(always)]
+    fn widen(self, sums: Self::Sums) -> Self::Sums {
+        sums
+    }
+    fn finish(self, sums: Self::Sums) -> <Self::Vector as Vector>::Ints;
+}
+
+/// Sums of a block of rows and panels.
+type BlockSums<V, const M: usize, const P: usize> = [[<V as Vector>::Ints; P]; M];
+
+/// How far ahead a panel is fetched for a single row, which may come in from memory: over the ends
+/// of pages, where the CPU stops.
+const AHEAD: isize = 32 * 64;
+
+/// Sums products block by block.
+struct SumProducts<'a, D, E, const SPAN: usize> {
+    d: D,
+    rows: Rows<'a>,
+    weights: Weights<'a>,
+    epilogue: &'a mut E,
+}
+
+impl<D: Dot<SPAN>, E: Epilogue, const SPAN: usize> BlockKernel for SumProducts<'_, D, E, SPAN> {
+    type Vector = D::Vector;
+
+    fn vector(&self) -> D::Vector {
+        self.d.vector()
+    }
+
+    #[inline(always)]
+    unsafe fn block<const M: usize, const P: usize>(&mut self, row: usize, panel: usize) {
+        let SumProducts { d, rows, weights, .. } = *self;
+        // SAFETY: the caller vouches for these.
+        let sums = unsafe { sums::<D, SPAN, M, P>(d, rows, weights, row, panel) };
+        self.epilogue.block(d.vector(), row, panel, &sums);
+    }
+}
+
+/// The sums of `M` rows from `row` on with `P` panels from `panel` on. Compiled once for all
+/// epilogues: there are many blocks, of many registers, and these take long to fill.
+///
+/// # Safety
+/// There must be so many.
+#[inline(never)]
+unsafe fn sums<D: Dot<SPAN>, const SPAN: usize, const M: usize, const P: usize>(
+    d: D,
+    rows: Rows<'_>,
+    weights: Weights<'_>,
+    row: usize,
+    panel: usize,
+) -> BlockSums<D::Vector, M, P> {
+    d.run_block(BlockOf::<D, SPAN, M, P> { d, rows, weights, row, panel })
+}
+
+/// What there are so many rows and panels of.
+struct BlockOf<'a, D, const SPAN: usize, const M: usize, const P: usize> {
+    d: D,
+    rows: Rows<'a>,
+    weights: Weights<'a>,
+    row: usize,
+    panel: usize,
+}
+
+impl<D: Dot<SPAN>, const SPAN: usize, const M: usize, const P: usize> Code
+    for BlockOf<'_, D, SPAN, M, P>
+{
+    type Output = BlockSums<D::Vector, M, P>;
+
+    #[inline(always)]
+    fn run(self) -> BlockSums<D::Vector, M, P> {
+        let BlockOf { d, rows, weights, row, panel } = self;
+        let parts = rows.offsets().chunks(d.words(weights.largest));
+        let mut sums = [[d.begin(parts.len()); P]; M];
+        let (base, step) = (rows.from(row), rows.step());
+        let panel_words = weights.width.panel_words(rows.offsets().len());
+        // SAFETY: `Rows` keeps every word of its rows within them; `panel` moves over as many words of
+        // the first panel as it has, and as many of the others.
+        unsafe {
+            let mut panel = weights.panels.as_ptr().cast::<[u32; PANEL]>().add(panel * panel_words);
+            for offsets in parts {
+                for offsets in offsets.as_chunks::<SPAN>().0 {
+                    let packed: [_; P] =
+                        std::array::from_fn(|p| d.load(&*panel.add(p * panel_words)));
+                    if M == 1 {
+                        (0..P)
+                            .for_each(|p| prefetch(panel.wrapping_add(p * panel_words), 1, AHEAD));
+                    }
+                    for (w, &offset) in offsets.iter().enumerate() {
+                        let filters = packed.map(|packed| d.unpack(packed, w));
+                        let mut row = base.add(offset as usize);
+                        for (m, sums) in sums.iter_mut().enumerate() {
+                            if m > 0 && m % D::ADDRESSED == 0 {
+                                row = hidden(row.wrapping_add(D::ADDRESSED * step));
+                            }
+                            let codes = d.codes(*row.add(m % D::ADDRESSED * step));
+                            for (sums, filters) in sums.iter_mut().zip(filters) {
+                                *sums = d.multiply(*sums, codes, filters);
+                            }
+                        }
+                    }
+                    panel = panel.add(1);
+                }
+                for sums in sums.as_flattened_mut() {
+                    *sums = d.widen(*sums);
+                }
+            }
+        }
+        let mut finished = [[d.vector().ints(0); P]; M];
+        for (finished, sums) in finished.iter_mut().zip(sums) {
+            for (finished, sums) in finished.iter_mut().zip(sums) {
+                *finished = d.finish(sums);
+            }
+        }
+        finished
+    }
+}
+
+/// A pointer of which the compiler does not know where it comes from. It would address all rows from
+/// the first, with more registers than there are.
+#[inline(always)]
+#[allow(clippy::pointers_in_nomem_asm_block)] // it only passes through a register
+fn hidden(row: *const u32) -> *const u32 {
+    #[cfg(target_arch = "x86_64")]
+    let row = {
+        let mut row = row;
+        // SAFETY: no instruction at all.
+        unsafe {
+            std::arch::asm!("/* {} */", inout(reg) row, options(pure, nomem, nostack, preserves_flags));
+        }
+        row
+    };
+    row
+}
+
 impl Kernel {
     /// Whether it multiplies bytes on tiles, which take many rows at a time.
     pub(crate) fn has_tiles(self) -> bool {
         self.0 == Isa::Amx
     }
 
-    /// Writes to `sums[row * stride + filter]` the sum of the products of a row's codes, which are
-    /// unsigned bytes, with a filter's weights.
+    /// Numbers that the buffer of [`dot`](Self::dot) takes for so many rows, and filters in whole
+    /// panels.
+    #[allow(dead_code)] // until epilogues take sums from here
+    pub(crate) fn dot_buffer(self, rows: usize, filters: usize) -> usize {
+        if self.has_tiles() { rows * filters } else { 0 }
+    }
+
+    /// Hands over the sums of the products of the codes of all rows, which are unsigned bytes, with
+    /// the weights of all filters. `buffer` has [`dot_buffer`](Self::dot_buffer) numbers, of any
+    /// values.
     ///
     /// # Panics
-    /// If `weights` or `sums` have other lengths than that takes, or the rows are longer than
-    /// [`LONGEST`].
+    /// If `weights` are not whole panels for such rows, these are longer than [`LONGEST`], or the
+    /// buffer is shorter.
+    pub(crate) fn dot<E: Epilogue>(
+        self,
+        rows: Rows<'_>,
+        weights: Weights<'_>,
+        buffer: &mut [i32],
+        epilogue: &mut E,
+    ) {
+        let panels = check(rows, weights);
+        macro_rules! run {
+            ($d:expr, $span:literal: $($blocks:tt)*) => {{
+                let mut kernel = SumProducts { d: $d, rows, weights, epilogue };
+                let blocks = blocks!(SumProducts<_, E, $span>: $($blocks)*);
+                // SAFETY: there are so many rows and panels.
+                unsafe { run_over(&mut kernel, &blocks, rows.count(), panels) }
+            }};
+            ($d:expr, all: $($blocks:tt)*) => {
+                match weights.width {
+                    Width::Bits8 => run!($d, 1: $($blocks)*),
+                    Width::Bits4 => run!($d, 2: $($blocks)*),
+                    Width::Bits2 => run!($d, 4: $($blocks)*),
+                }
+            };
+        }
+        match (self.0, self.vector()) {
+            #[cfg(target_arch = "x86_64")]
+            (Isa::Amx, Vectors::Avx512(v)) if amx::pays(rows, weights) => {
+                let filters = panels * PANEL;
+                let sums = &mut buffer[..rows.count() * filters];
+                // SAFETY: the CPU has AMX, and it is permitted, as `self` proves; there are as many
+                // sums as rows and filters.
+                unsafe { amx::sum_products(rows, weights, sums, filters) };
+                v.run(HandOver { v, sums, filters, epilogue });
+            }
+            // Panels from far away come in faster the fewer are read at once, but narrow weights take
+            // longer to unpack than to come in.
+            #[cfg(target_arch = "x86_64")]
+            (_, Vectors::Avx512(v)) if rows.count() == 1 => match weights.width {
+                Width::Bits8 => run!(v, 1: 1 x 2, 1 x 1),
+                Width::Bits4 => run!(v, 2: 1 x 2, 1 x 1),
+                Width::Bits2 => run!(v, 4: 1 x 4, 1 x 2, 1 x 1),
+            },
+            // Two panels of a thousand codes stay in the first cache while all rows are multiplied
+            // with them, and come in for the first rows at less than the second cache can bring: four
+            // panels, which take fewer loads, do neither. Narrow weights need many rows to pay for
+            // unpacking them.
+            #[cfg(target_arch = "x86_64")]
+            (_, Vectors::Avx512(v)) => run!(v, all:
+                12 x 2, 11 x 2, 10 x 2, 9 x 2, 8 x 2, 7 x 2, 6 x 2, 5 x 2, 4 x 2, 3 x 2, 2 x 2, 1 x 2,
+                12 x 1, 8 x 1, 6 x 1, 4 x 1, 2 x 1, 1 x 1
+            ),
+            // As many rows as the registers hold, to hide the latency of the dot product.
+            #[cfg(target_arch = "x86_64")]
+            (Isa::AvxVnni, Vectors::Avx2(v)) => {
+                // SAFETY: the CPU has AVX-VNNI, as `self` proves.
+                let v = unsafe { avxvnni::AvxVnni::new(v) };
+                run!(v, all: 6 x 1, 4 x 1, 2 x 1, 1 x 1)
+            }
+            #[cfg(target_arch = "x86_64")]
+            (_, Vectors::Avx2(v)) => {
+                match (weights.width, avx2::words_of(weights.largest, i16::MAX as u32)) {
+                    (Width::Bits8, 0) => run!(avx2::Wide(v), 1: 2 x 1, 1 x 1),
+                    (Width::Bits8, 1..4) => run!(avx2::Pairs::<false>(v), 1: 4 x 1, 2 x 1, 1 x 1),
+                    _ => run!(avx2::Pairs::<true>(v), all: 4 x 1, 2 x 1, 1 x 1),
+                }
+            }
+            #[cfg(target_arch = "aarch64")]
+            (Isa::Dotprod, Vectors::Neon(v)) => {
+                // SAFETY: the CPU has the dot product, as `self` proves.
+                let v = unsafe { dotprod::Dotprod::new(v) };
+                run!(v, all: 4 x 1, 2 x 1, 1 x 1)
+            }
+            #[cfg(target_arch = "aarch64")]
+            (_, Vectors::Neon(v)) => run!(v, all: 2 x 1, 1 x 1),
+            (_, Vectors::Portable(v)) => run!(v, all: 1 x 1),
+        }
+    }
+
+    /// The same, written to `sums[row * stride + filter]`.
+    ///
+    /// # Panics
+    /// As there, and if there are fewer sums.
     pub(crate) fn sum_products(
         self,
         rows: Rows<'_>,
@@ -55,101 +317,50 @@ impl Kernel {
         sums: &mut [i32],
         stride: usize,
     ) {
-        let len = weights.width.panel_words(rows.offsets().len());
-        let filters = weights.panels.len() / len.max(1);
-        assert!(weights.panels.len() == filters * len && filters.is_multiple_of(PANEL));
-        assert!(rows.offsets().len().is_multiple_of(weights.width.span()));
-        assert!(rows.offsets().len() <= LONGEST);
-        let Some(others) = rows.count().checked_sub(1) else { return };
-        let end = others.checked_mul(stride).and_then(|start| start.checked_add(filters));
-        assert!(stride >= filters && end.is_some_and(|end| end <= sums.len()));
-        match self.0 {
-            #[cfg(target_arch = "x86_64")]
+        #[cfg(target_arch = "x86_64")]
+        if self.has_tiles() && amx::pays(rows, weights) {
+            let filters = check(rows, weights) * PANEL;
+            assert!(stride >= filters && sums.len() >= (rows.count() - 1) * stride + filters);
             // SAFETY: the CPU has AMX, and it is permitted, as `self` proves; the lengths have just
             // been checked.
-            Isa::Amx => unsafe { amx::sum_products(rows, weights, sums, stride) },
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: the CPU has AVX-512, as `self` proves; the lengths have just been checked.
-            Isa::Avx512 => unsafe { avx512::sum_products(rows, weights, sums, stride) },
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: the CPU has AVX-VNNI, as `self` proves; the lengths have just been checked.
-            Isa::AvxVnni => unsafe { avxvnni::sum_products(rows, weights, sums, stride) },
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: the CPU has AVX2, as `self` proves; the lengths have just been checked.
-            Isa::Avx2 => unsafe { avx2::sum_products(rows, weights, sums, stride) },
-            #[cfg(target_arch = "aarch64")]
-            // SAFETY: the CPU has both, as `self` proves; the lengths have just been checked.
-            Isa::Dotprod => unsafe { dotprod::sum_products(rows, weights, sums, stride) },
-            #[cfg(target_arch = "aarch64")]
-            // SAFETY: the CPU has NEON, as `self` proves; the lengths have just been checked.
-            Isa::Neon => unsafe { neon::sum_products(rows, weights, sums, stride) },
-            _ => portable::sum_products(rows, weights, sums, stride),
+            return unsafe { amx::sum_products(rows, weights, sums, stride) };
         }
+        self.dot(rows, weights, &mut [], &mut Sums { sums, stride });
     }
 }
 
-/// Computes the sums of so many rows, from the first on, with so many panels. Its last arguments
-/// are the sums of the first of both, and their stride.
-type Run = unsafe fn(Rows<'_>, usize, Weights<'_>, &mut [i32], usize);
-
-/// A kernel for a piece of the output whose sums stay in registers.
-struct Block {
-    rows: usize,
-    panels: usize,
-    run: Run,
-}
-
-/// Runs over all rows and panels with blocks of as many panels as the first that fits. Those of a
-/// number of panels stand together, larger before smaller, with one of a single row.
-///
-/// # Safety
-/// The CPU must have what the blocks take, and the lengths be what [`Kernel::sum_products`] checks.
-unsafe fn run_over(
-    blocks: &[Block],
-    rows: Rows<'_>,
-    weights: Weights<'_>,
-    sums: &mut [i32],
-    stride: usize,
-) {
+/// How many panels there are.
+fn check(rows: Rows<'_>, weights: Weights<'_>) -> usize {
     let panel_len = weights.width.panel_words(rows.offsets().len()) * PANEL;
-    let mut others = weights.panels;
-    let mut filter = 0;
-    loop {
-        let most = others.len() / panel_len.max(1);
-        let fits = |block: &&Block| block.rows <= rows.count() && block.panels <= most;
-        let Some(&Block { panels: count, .. }) = blocks.iter().find(fits) else { return };
-        let mut blocks = blocks.split(|block| block.panels != count);
-        let blocks = blocks.find(|blocks| !blocks.is_empty()).unwrap_or_default();
-        let (panels, rest) = others.split_at(count * panel_len);
-        let mut row = 0;
-        while let Some(block) = next(blocks, rows.count() - row) {
-            let sums = &mut sums[row * stride + filter..];
-            // SAFETY: so many rows are left, and these are as many panels; for the rest the caller
-            // vouches.
-            unsafe { (block.run)(rows, row, Weights { panels, ..weights }, sums, stride) };
-            row += block.rows;
-        }
-        others = rest;
-        filter += count * PANEL;
-    }
+    let panels = weights.panels.len() / panel_len.max(1);
+    assert!(weights.panels.len() == panels * panel_len);
+    assert!(rows.offsets().len().is_multiple_of(weights.width.span()));
+    assert!(rows.offsets().len() <= LONGEST);
+    panels
 }
 
-/// Of blocks of some number of panels the one for the first of so many rows. Where two are enough,
-/// they are about the same: the sums of a small block wait for each other.
-fn next(blocks: &[Block], rows: usize) -> Option<&Block> {
-    let most = blocks.first()?.rows;
-    let share = match rows {
-        _ if rows >= 2 * most => most,
-        _ if rows > most => rows.div_ceil(2),
-        _ => rows,
-    };
-    let fits = |block: &&Block| block.rows <= rows;
-    let is_enough = |block: &&Block| block.rows >= share;
-    blocks
-        .iter()
-        .rev()
-        .find(|block| fits(block) && is_enough(block))
-        .or_else(|| blocks.iter().find(fits))
+/// Hands over sums in memory, `[row][filter]`, of so many filters in whole panels.
+#[cfg(any(target_arch = "x86_64", test))]
+struct HandOver<'a, V, E> {
+    v: V,
+    sums: &'a [i32],
+    filters: usize,
+    epilogue: &'a mut E,
+}
+
+#[cfg(any(target_arch = "x86_64", test))]
+impl<V: Vector, E: Epilogue> Code for HandOver<'_, V, E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let HandOver { v, sums, filters, epilogue } = self;
+        for (row, sums) in sums.chunks_exact(filters.max(1)).enumerate() {
+            for (panel, sums) in sums.as_chunks().0.iter().enumerate() {
+                epilogue.block(v, row, panel, &[[v.load_ints(sums)]]);
+            }
+        }
+    }
 }
 
 #[cfg(test)]

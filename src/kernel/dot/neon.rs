@@ -3,120 +3,108 @@
 //! Signed weights are made unsigned, and the sum is corrected by that of the codes:
 //! `Σ a w = Σ a (w + 128) - 128 Σ a`.
 
-use super::{Block, PANEL, Rows, Weights, Width, run_over};
+use super::Dot;
+use crate::kernel::PANEL;
+use crate::kernel::arch::{Neon, each, intrinsics};
 use std::arch::aarch64::*;
 
-/// Vectors that hold a word of every filter of a panel.
-const VECTORS: usize = PANEL / 4;
-
-/// See [`Kernel::sum_products`](super::Kernel::sum_products).
-///
-/// # Safety
-/// The lengths must be what the caller there checks.
-#[target_feature(enable = "neon")]
-pub(super) unsafe fn sum_products(
-    rows: Rows<'_>,
-    weights: Weights<'_>,
-    sums: &mut [i32],
-    stride: usize,
-) {
-    let blocks: &[Block] = match weights.width {
-        Width::Bits8 => const { &blocks::<1>() },
-        Width::Bits4 => const { &blocks::<2>() },
-        Width::Bits2 => const { &blocks::<4>() },
-    };
-    // SAFETY: the CPU has NEON, and the lengths are checked.
-    unsafe { run_over(blocks, rows, weights, sums, stride) }
+/// Two neighbouring sums of each filter.
+#[derive(Clone, Copy)]
+pub(super) struct PairSums {
+    wide: [[uint32x4_t; 2]; 4],
+    /// What is to be added to them, of weights of less than 8 bits.
+    short: [[uint16x8_t; 2]; 4],
+    /// The sum of the codes in all lanes, if weights are signed.
+    codes: uint32x4_t,
 }
 
-const fn blocks<const SPAN: usize>() -> [Block; 2] {
-    [
-        Block { rows: 2, panels: 1, run: block::<2, SPAN> },
-        Block { rows: 1, panels: 1, run: block::<1, SPAN> },
-    ]
-}
+impl<const SPAN: usize> Dot<SPAN> for Neon {
+    type Vector = Neon;
+    type Weights = [uint8x16_t; 4];
+    type Codes = uint8x16_t;
+    type Sums = PairSums;
 
-/// The sums of `M` rows with a panel whose words each hold the weights of `SPAN` words.
-///
-/// # Safety
-/// There are `M` rows from the first on; the panel is one for rows of their length, and `sums` has
-/// `(M - 1) * stride + PANEL` elements.
-#[target_feature(enable = "neon")]
-unsafe fn block<const M: usize, const SPAN: usize>(
-    rows: Rows<'_>,
-    first: usize,
-    weights: Weights<'_>,
-    sums: &mut [i32],
-    stride: usize,
-) {
-    // Of each filter two neighbouring sums; of the codes, the same sum in all lanes.
-    let mut total = [[[vdupq_n_u32(0); 2]; VECTORS]; M];
-    let mut codes_total = [vdupq_n_u32(0); M];
-    let (base, step) = (rows.from(first), rows.step());
-    let mut panel = weights.panels.as_ptr();
-    // Words whose products can be added up in 16 bits.
-    let words = match SPAN {
-        1 => 1,
-        _ => u16::MAX as usize / weights.largest.max(1) as usize / SPAN * SPAN,
-    };
-    // SAFETY: `Rows` keeps every word of its rows within them; `panel` moves over as many words of
-    // the panel as it has. Sums are written as far as promised.
-    unsafe {
-        for offsets in rows.offsets().chunks(words.max(SPAN)) {
-            let mut short = [[[vdupq_n_u16(0); 2]; VECTORS]; M];
-            for offsets in offsets.as_chunks::<SPAN>().0 {
-                for w in 0..SPAN {
-                    let codes: [_; M] = std::array::from_fn(|m| {
-                        let word = base.add(offsets[w] as usize + m * step);
-                        vreinterpretq_u8_u32(vld1q_dup_u32(word))
-                    });
-                    for v in 0..VECTORS {
-                        let packed = vreinterpretq_u8_u32(vld1q_u32(panel.add(4 * v)));
-                        let filters = unpack::<SPAN>(packed, w);
-                        for m in 0..M {
-                            let [low, high] = short[m][v];
-                            let (codes_low, filters_low) =
-                                (vget_low_u8(codes[m]), vget_low_u8(filters));
-                            short[m][v] = [
-                                vmlal_u8(low, codes_low, filters_low),
-                                vmlal_high_u8(high, codes[m], filters),
-                            ];
-                        }
-                    }
-                    if SPAN == 1 {
-                        for m in 0..M {
-                            codes_total[m] = vpadalq_u16(codes_total[m], vpaddlq_u8(codes[m]));
-                        }
-                    }
-                }
-                panel = panel.add(PANEL);
-            }
-            let totals = total.as_flattened_mut().as_flattened_mut().iter_mut();
-            for (total, short) in totals.zip(short.as_flattened().as_flattened()) {
-                *total = vpadalq_u16(*total, *short);
-            }
-        }
-        for m in 0..M {
-            let correction = vshlq_n_u32::<7>(codes_total[m]);
-            for v in 0..VECTORS {
-                let [low, high] = total[m][v];
-                let sum = vsubq_u32(vpaddq_u32(low, high), correction);
-                let to = sums.as_mut_ptr().add(m * stride + 4 * v);
-                vst1q_s32(to, vreinterpretq_s32_u32(sum));
-            }
+    #[inline(always)]
+    fn vector(self) -> Neon {
+        self
+    }
+
+    #[inline(always)]
+    fn words(self, largest: u32) -> usize {
+        match SPAN {
+            1 => usize::MAX,
+            _ => (u16::MAX as usize / largest.max(1) as usize / SPAN * SPAN).max(SPAN),
         }
     }
+
+    intrinsics! {
+        fn load(panel: &[u32; PANEL]) -> [uint8x16_t; 4] { load(panel) }
+        fn unpack(packed: [uint8x16_t; 4], w: usize) -> [uint8x16_t; 4] { unpack::<SPAN>(packed, w) }
+        fn codes(word: u32) -> uint8x16_t { vreinterpretq_u8_u32(vdupq_n_u32(word)) }
+        fn begin(_times: usize) -> PairSums {
+            PairSums {
+                wide: [[vdupq_n_u32(0); 2]; 4],
+                short: [[vdupq_n_u16(0); 2]; 4],
+                codes: vdupq_n_u32(0),
+            }
+        }
+        fn multiply(sums: PairSums, codes: uint8x16_t, weights: [uint8x16_t; 4]) -> PairSums {
+            let mut sums = sums;
+            let codes_low = vget_low_u8(codes);
+            if SPAN == 1 {
+                sums.wide = each(|i| {
+                    let [low, high] = sums.wide[i];
+                    let low = vpadalq_u16(low, vmull_u8(codes_low, vget_low_u8(weights[i])));
+                    [low, vpadalq_u16(high, vmull_high_u8(codes, weights[i]))]
+                });
+                sums.codes = vpadalq_u16(sums.codes, vpaddlq_u8(codes));
+            } else {
+                sums.short = each(|i| {
+                    let [low, high] = sums.short[i];
+                    let low = vmlal_u8(low, codes_low, vget_low_u8(weights[i]));
+                    [low, vmlal_high_u8(high, codes, weights[i])]
+                });
+            }
+            sums
+        }
+        fn widen(sums: PairSums) -> PairSums {
+            let wide = each(|i| {
+                let ([low, high], short) = (sums.wide[i], sums.short[i]);
+                [vpadalq_u16(low, short[0]), vpadalq_u16(high, short[1])]
+            });
+            PairSums { wide, short: [[vdupq_n_u16(0); 2]; 4], ..sums }
+        }
+        fn finish(sums: PairSums) -> [int32x4_t; 4] {
+            let sum = |[low, high]: [uint32x4_t; 2]| vpaddq_u32(low, high);
+            correct(sums.wide.map(sum), sums.codes)
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "neon")]
+pub(super) fn load(panel: &[u32; PANEL]) -> [uint8x16_t; 4] {
+    // SAFETY: a panel has four vectors for each word.
+    each(|i| vreinterpretq_u8_u32(unsafe { vld1q_u32(panel.as_ptr().add(4 * i)) }))
 }
 
 /// The weights of the `w`th of the words that share a word of the panel, signed ones with 128
 /// added.
 #[inline]
 #[target_feature(enable = "neon")]
-pub(super) fn unpack<const SPAN: usize>(packed: uint8x16_t, w: usize) -> uint8x16_t {
-    if SPAN == 1 {
-        return veorq_u8(packed, vdupq_n_u8(0x80));
-    }
+pub(super) fn unpack<const SPAN: usize>(packed: [uint8x16_t; 4], w: usize) -> [uint8x16_t; 4] {
     let bits = 8 / SPAN;
-    let shifted = vshlq_u8(packed, vdupq_n_s8(-((w * bits) as i8)));
-    vandq_u8(shifted, vdupq_n_u8((1 << bits) - 1))
+    let shift = vdupq_n_s8(-((w * bits) as i8));
+    packed.map(|packed| match SPAN {
+        1 => veorq_u8(packed, vdupq_n_u8(0x80)),
+        _ => vandq_u8(vshlq_u8(packed, shift), vdupq_n_u8(((1 << bits) - 1) as u8)),
+    })
+}
+
+/// The sums of signed weights from those of unsigned ones.
+#[inline]
+#[target_feature(enable = "neon")]
+pub(super) fn correct(sums: [uint32x4_t; 4], codes: uint32x4_t) -> [int32x4_t; 4] {
+    let correction = vshlq_n_u32::<7>(codes);
+    sums.map(|sums| vreinterpretq_s32_u32(vsubq_u32(sums, correction)))
 }

@@ -1,25 +1,52 @@
 //! In plain Rust: the reference that every instruction set is tested against.
 
-use super::{PANEL, Rows, Weights};
+use super::Dot;
+use crate::kernel::PANEL;
+use crate::kernel::arch::Portable;
 
-/// See [`Kernel::sum_products`](super::Kernel::sum_products).
-pub(super) fn sum_products(rows: Rows<'_>, weights: Weights<'_>, sums: &mut [i32], stride: usize) {
-    let Weights { panels, width, .. } = weights;
-    let panel_len = width.panel_words(rows.offsets().len()) * PANEL;
-    for i in 0..rows.count() {
-        let sums = &mut sums[i * stride..];
-        for (panel, sums) in panels.chunks(panel_len.max(1)).zip(sums.chunks_mut(PANEL)) {
-            let mut totals = [0; PANEL];
-            for (w, word) in rows.row(i).enumerate() {
-                let codes = word.to_le_bytes();
-                for (filter, total) in totals.iter_mut().enumerate() {
-                    let weights = width.extract(panel, w, filter).to_le_bytes();
-                    let products = codes.iter().zip(weights);
-                    *total +=
-                        products.map(|(&a, w)| i32::from(a) * i32::from(w as i8)).sum::<i32>();
-                }
-            }
-            sums[..PANEL].copy_from_slice(&totals);
+impl<const SPAN: usize> Dot<SPAN> for Portable {
+    type Vector = Portable;
+    type Weights = [u32; PANEL];
+    type Codes = [u8; 4];
+    type Sums = [i32; PANEL];
+
+    #[inline(always)]
+    fn vector(self) -> Portable {
+        self
+    }
+    #[inline(always)]
+    fn load(self, panel: &[u32; PANEL]) -> [u32; PANEL] {
+        *panel
+    }
+    #[inline(always)]
+    fn unpack(self, packed: [u32; PANEL], w: usize) -> [u32; PANEL] {
+        let bits = 8 / SPAN;
+        let mask = u32::from_ne_bytes([(0xff_u32 >> (8 - bits)) as u8; 4]);
+        packed.map(|word| word >> (w * bits) & mask)
+    }
+    #[inline(always)]
+    fn codes(self, word: u32) -> [u8; 4] {
+        word.to_le_bytes()
+    }
+    #[inline(always)]
+    fn begin(self, _: usize) -> [i32; PANEL] {
+        [0; PANEL]
+    }
+    #[inline(always)]
+    fn multiply(
+        self,
+        mut sums: [i32; PANEL],
+        codes: [u8; 4],
+        weights: [u32; PANEL],
+    ) -> [i32; PANEL] {
+        for (sum, weights) in sums.iter_mut().zip(weights) {
+            let products = codes.into_iter().zip(weights.to_le_bytes());
+            *sum += products.map(|(a, w)| i32::from(a) * i32::from(w as i8)).sum::<i32>();
         }
+        sums
+    }
+    #[inline(always)]
+    fn finish(self, sums: [i32; PANEL]) -> [i32; PANEL] {
+        sums
     }
 }

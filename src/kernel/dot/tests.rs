@@ -4,6 +4,7 @@ use super::tiles::sum_products as sum_on_tiles;
 use super::*;
 use crate::kernel::Offsets;
 use crate::kernel::testing::{Random, available};
+use crate::kernel::with_vectors;
 
 mod model;
 mod tiles;
@@ -162,12 +163,15 @@ impl Case {
         };
         let rows = self.rows();
         for kernel in available() {
-            check(kernel.isa().name(), &|sums| kernel.sum_products(rows, weights, sums, stride));
+            check(kernel.isa().name(), &|sums| {
+                let mut buffer = vec![-1; kernel.dot_buffer(self.count, filters)];
+                kernel.dot(rows, weights, &mut buffer, &mut Sums { sums, stride });
+            });
         }
         #[cfg(target_arch = "x86_64")]
         if Kernel::new(Isa::Amx).is_some() {
             // However little there is to do. SAFETY: the CPU has tiles; the lengths are as above.
-            check("tiles", &|sums| unsafe { amx::sum_on_tiles(rows, weights, sums, stride) });
+            check("tiles", &|sums| unsafe { amx::sum_products(rows, weights, sums, stride) });
         }
         check("model of tiles", &|sums| match width {
             // SAFETY: the lengths are those of a kernel; the model runs on any CPU.
@@ -244,6 +248,19 @@ fn the_longest_row_of_extremes_fits() {
 fn a_longer_row_is_refused() {
     let range = range(1, (-1, 1), Width::Bits8);
     Case::new(&mut Random::new(14), range, LONGEST + 1, 1, 1).check();
+}
+
+#[test]
+fn sums_in_memory_are_handed_over() {
+    let sums: Vec<i32> = Random::new(17).words(7 * 48).iter().map(|&word| word as i32).collect();
+    for kernel in available() {
+        let mut found = vec![-1; 7 * 50];
+        let epilogue = &mut Sums { sums: &mut found, stride: 50 };
+        with_vectors!(kernel, |v| v.run(HandOver { v, sums: &sums, filters: 48, epilogue }));
+        for (found, sums) in found.chunks(50).zip(sums.chunks(48)) {
+            assert!(found[..48] == *sums && found[48..] == [-1; 2], "{kernel:?}");
+        }
+    }
 }
 
 #[test]

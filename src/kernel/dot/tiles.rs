@@ -124,13 +124,13 @@ impl Cut {
     }
 }
 
-/// See [`Kernel::sum_products`](super::Kernel::sum_products). A word of a panel holds the weights of
+/// Writes what [`Kernel::dot`](super::Kernel::dot) hands over. A word of a panel holds the weights of
 /// `SPAN` words. If these are more than one, panels are unpacked, for `N` steps at a time; if not,
 /// the last words may have to be copied, and `N` is 1.
 ///
 /// # Safety
 /// The CPU must have the tiles, of which there is no other value on this thread, and the lengths be
-/// what the caller there checks.
+/// what the callers there check.
 #[inline(always)]
 pub(super) unsafe fn sum_products<T: Tiles, const SPAN: usize, const N: usize>(
     rows: Rows<'_>,

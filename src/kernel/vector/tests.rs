@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::kernel::testing::{Random, available};
-use crate::kernel::vectorize;
+use crate::kernel::{vectorized, with_vectors};
 use std::array::from_fn;
 
 /// Runs a check with the vectors of each instruction set.
@@ -12,7 +12,7 @@ macro_rules! on_each {
             let mut random = Random::new(31);
             let $random = &mut random;
             println!("{kernel:?}");
-            vectorize!(kernel, |$v| $check);
+            with_vectors!(kernel, |$v| $check);
         }
     };
 }
@@ -153,4 +153,18 @@ fn quotients_are_those_of_divisions() {
 #[test]
 fn sums_are_written_where_they_belong() {
     on_each!(|v, random| check_sums(v, random));
+}
+
+vectorized! {
+    /// The sum of some numbers and one more.
+    fn add_up[T: Copy + Into<i64>](numbers: &[T], more: i64) -> i64 {
+        numbers.iter().fold(more, |sum, &number| sum + number.into())
+    }
+}
+
+#[test]
+fn functions_are_vectorized() {
+    for kernel in available() {
+        assert_eq!(add_up(kernel, &[1_i32, 2, 3], 4), 10, "{kernel:?}");
+    }
 }

@@ -82,7 +82,7 @@ fn what_tiles_held_does_not_matter() {
         // SAFETY: the CPU has tiles.
         unsafe { amx::testing::fill() };
         // SAFETY: the lengths are those of a kernel.
-        unsafe { amx::sum_on_tiles(case.rows(), weights, &mut sums, stride) };
+        unsafe { amx::sum_products(case.rows(), weights, &mut sums, stride) };
         // SAFETY: the CPU has tiles.
         assert!(unsafe { amx::testing::are_released() });
         let expected = |i| case.expected(i / stride, i % stride);

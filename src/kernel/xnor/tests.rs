@@ -3,7 +3,7 @@
 use super::*;
 use crate::kernel::Offsets;
 use crate::kernel::testing::{Random, available};
-use ndarray::{Array2, s};
+use ndarray::{Array2, ArrayViewMut2, s};
 
 /// Rows and panels of random words, the rows scattered and `shift` words off alignment.
 struct Case {
@@ -52,7 +52,10 @@ impl Case {
         let stride = filters + 3;
         for kernel in available() {
             let mut sums = vec![-1; self.count * stride];
-            kernel.count_differing(self.rows(), &self.panels, &mut sums, stride);
+            let panels = filters / PANEL;
+            let planes = FilterPlanes { words: &self.panels, panels, planes: 1, step: 0 };
+            let mut buffer = vec![-1; kernel.xnor_buffer(self.offsets.len(), 1, filters)];
+            kernel.count_differing(self.rows(), planes, &mut buffer, &mut sums, stride);
             for row in 0..self.count {
                 for filter in 0..stride {
                     let expected = if filter < filters { self.expected(row, filter) } else { -1 };
@@ -134,7 +137,8 @@ impl Finished {
 
     fn panels(&self) -> FilterPlanes<'_> {
         let len = self.case.panels.len();
-        FilterPlanes { words: &self.words, len, planes: self.planes[1], step: len + 3 }
+        let panels = len / (self.case.offsets.len() * PANEL);
+        FilterPlanes { words: &self.words, panels, planes: self.planes[1], step: len + 3 }
     }
 
     /// With kinds of rows and sums of each, and without.
