@@ -12,8 +12,8 @@
 use crate::Result;
 use crate::geometry::Geometry;
 use crate::memory::{product, reserve, take_aligned};
+use crate::packed::bit_writer::BitWriter;
 use crate::packed::format::CodeFormat;
-use crate::packed::windows::BitWriter;
 
 /// Padding is laid around an image only as long as it makes it at most so many times larger;
 /// a long window over little else but padding is gathered.

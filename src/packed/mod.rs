@@ -1,6 +1,7 @@
 //! Codes in memory, and how they get there: weights in panels, activations in words, windows of them.
 
 pub(crate) mod bit_tensor;
+mod bit_writer;
 pub(crate) mod bits;
 pub(crate) mod codes;
 mod filter_sums;
