@@ -63,7 +63,7 @@
 //! compare with, once; [`QConvolution::forward_signs`] then writes a [`BitTensor`], which any
 //! forward from packed weights reads. The bits are exactly the signs of the float computation.
 //!
-//! # Numbers
+//! # Arithmetic
 //!
 //! - Codes of up to 8 bits are multiplied and summed as integers, of which none can overflow; only
 //!   the epilogue rounds, where the integer becomes a float, is divided by the common denominator
@@ -83,19 +83,27 @@
 //! (`portable`, `avx2`, `avxvnni`, `avx512`, `neon`, `dotprod`) or [`force_isa`] chooses others, for
 //! tests and measurements. Work is shared among the threads of the current `rayon` pool.
 
-mod backward;
+// Each layer uses those above it in this list, and none below.
 mod element;
-mod epilogue;
 mod error;
-mod forward;
-mod geometry;
-mod kernel;
-mod layers;
 mod memory;
+
+mod kernel;
+
+mod geometry;
 mod options;
-mod packed;
 mod quantizer;
 mod rank;
+
+mod packed;
+
+mod epilogue;
+
+mod forward;
+
+mod backward;
+
+mod layers;
 
 pub use backward::Gradients;
 pub use element::Element;
@@ -116,7 +124,6 @@ pub use quantizer::{
     ActivationQuantizer, DorefaGradient, FullPrecision, Levels, Rounding, Ste, TernaryThreshold,
     WeightQuantizer,
 };
-
 pub use rank::{Rank, SpatialRank, Tensor};
 
 /// Runs the README's example with the documentation tests.

@@ -25,8 +25,9 @@ impl SignThresholds {
     /// nothing if there is no such filter.
     ///
     /// The numerator is what the layer divides by the product of its denominators (see
-    /// [`Levels`]), before any scale: the dot product itself where activations and weights are
-    /// signs. With [`OutputForm::Offset`] it is the numerator of `K + dot`.
+    /// [`Levels`](crate::Levels)), before any scale: the dot product itself where activations and
+    /// weights are signs. With [`OutputForm::Offset`](crate::OutputForm::Offset) it is the
+    /// numerator of `K + dot`.
     pub fn is_positive(&self, filter: usize, numerator: i64) -> Option<bool> {
         let threshold = self.thresholds.get(filter)?;
         let flip = self.flips[filter / 32] >> (filter % 32) & 1 == 1;

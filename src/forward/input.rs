@@ -1,9 +1,10 @@
-//! What a forward reads: numbers, or signs in bits.
+//! What a forward reads: floats, or signs in bits.
 
 use crate::packed::bit_tensor::BitTensor;
+use crate::rank::Lift;
 use ndarray::{ArrayView, ArrayView5, Dimension};
 
-/// The input of a forward from packed weights: numbers, which the operator quantizes, or the signs
+/// The input of a forward from packed weights: floats, which the operator quantizes, or the signs
 /// that an earlier layer left in bits.
 ///
 /// There is no need to name it: both convert into it.
@@ -22,7 +23,7 @@ use ndarray::{ArrayView, ArrayView5, Dimension};
 /// ```
 #[derive(Clone, Debug)]
 pub enum Activations<'a, T, D: Dimension> {
-    /// Numbers to be quantized.
+    /// Floats to be quantized.
     Numbers(ArrayView<'a, T, D>),
     /// Signs, for an operator whose activation quantizer is one of signs.
     Signs(&'a BitTensor),
@@ -47,14 +48,11 @@ pub(crate) enum Input<'a, T> {
     Signs(&'a BitTensor),
 }
 
-impl<'a, T, D: Dimension> Activations<'a, T, D> {
+impl<'a, T, D: Lift> Activations<'a, T, D> {
     /// Adds the axes that are missing.
-    pub(crate) fn lift(
-        self,
-        lift: impl Fn(ArrayView<'a, T, D>) -> ArrayView5<'a, T>,
-    ) -> Input<'a, T> {
+    pub(crate) fn lift(self) -> Input<'a, T> {
         match self {
-            Activations::Numbers(numbers) => Input::Numbers(lift(numbers)),
+            Activations::Numbers(numbers) => Input::Numbers(D::lift(numbers)),
             Activations::Signs(signs) => Input::Signs(signs),
         }
     }

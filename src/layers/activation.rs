@@ -49,7 +49,7 @@ impl QActivation {
         &self.quantizer
     }
 
-    /// The quantized numbers of `x`, in an array of its shape.
+    /// The quantized values of `x`, in an array of its shape.
     ///
     /// # Errors
     /// [`Error::NaN`](crate::Error::NaN) if `x` holds one;

@@ -1,7 +1,6 @@
 //! Affine functions of each channel: batch normalization as it is at inference.
 
-use crate::memory::reserve;
-use crate::memory::zeros_array;
+use crate::memory::{reserve, zeros_array};
 use crate::quantizer::{check_no_nan, check_same_shape};
 use crate::{Element, Error, Operand, Result};
 use ndarray::{Array, ArrayView, ArrayView1, ArrayViewMut, Axis, RemoveAxis, Zip};

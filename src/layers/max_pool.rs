@@ -3,8 +3,7 @@
 use crate::geometry::{Geometry, Window};
 use crate::memory::parallel::each_chunk;
 use crate::memory::{product, zeros};
-use crate::rank::lift_axes;
-use crate::rank::{Rank, SpatialRank};
+use crate::rank::{Rank, SpatialRank, dimensions, lift_axes};
 use crate::{BitTensor, Error, Operand, Result};
 use std::borrow::Cow;
 
@@ -81,8 +80,7 @@ where
     pub fn forward(&self, x: &BitTensor) -> Result<BitTensor> {
         if x.spatial_dims() != S {
             let (operand, found) = (Operand::Input, 2 + x.spatial_dims());
-            let expected = ["2", "3", "4", "5"][S.min(3)];
-            return Err(Error::Dimensions { operand, expected, found });
+            return Err(Error::Dimensions { operand, expected: dimensions(S), found });
         }
         let [images, channels, input @ ..] = x.dims();
         let window = Window {

@@ -1,296 +1,34 @@
-//! What QFullyConnected and QConvolution share: their options, and the checks at their door.
+//! The methods that QFullyConnected and QConvolution share, and their documentation: once for both.
 
-use crate::backward::{Gradients, backward};
-use crate::element::compiled_once;
-use crate::forward::input::Input;
-use crate::forward::plan::CostModel;
-use crate::forward::scratch::Scratch;
-use crate::forward::{Numbers, Output, Task, forward};
-use crate::geometry::{Geometry, Window};
-use crate::kernel::Isa;
-use crate::options::{InputScaling, OutputForm, PadValue, ScaleGradient, Scaling};
-use crate::packed::bit_tensor::{BitTensor, sign_threshold};
-use crate::quantizer::check_same_shape;
+use crate::forward::Numbers;
+use crate::forward::input::Activations;
+use crate::layers::fold::fold;
+use crate::layers::operator::{Weights, forward_into, forward_signs_into};
+use crate::rank::{Lift, Rank, SpatialRank, Tensor};
 use crate::{
-    ActivationQuantizer, Element, Error, Operand, PackedWeights, Result, SignThresholds,
-    WeightQuantizer,
+    ActivationQuantizer, Affine, BitTensor, Element, Gradients, InputScaling, OutputForm,
+    PackedWeights, QConvolution, QFullyConnected, Result, ScaleGradient, Scaling, Scratch,
+    SignThresholds, WeightQuantizer,
 };
-use ndarray::{ArrayView5, Ix5};
+use ndarray::{Array, ArrayView, ArrayView1, ArrayViewMut, Ix2};
 
-/// The options of an operator.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Options {
-    pub(crate) activation: ActivationQuantizer,
-    pub(crate) weight: WeightQuantizer,
-    pub(crate) scaling: Scaling,
-    pub(crate) scale_gradient: ScaleGradient,
-    pub(crate) input_scaling: InputScaling,
-    pub(crate) form: OutputForm,
-}
-
-/// An operator as one call sees it: all spatial axes there, sizes not yet checked.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Operator<'a> {
-    pub(crate) options: &'a Options,
-    pub(crate) window: Window,
-    pub(crate) pad: PadValue,
-    /// Spatial dimensions that the user sees, 0 for a dense layer.
-    pub(crate) spatial_dims: usize,
-}
-
-impl Options {
-    pub(crate) fn new(activation: ActivationQuantizer, weight: WeightQuantizer) -> Self {
-        Options {
-            activation,
-            weight,
-            scaling: Scaling::default(),
-            scale_gradient: ScaleGradient::default(),
-            input_scaling: InputScaling::default(),
-            form: OutputForm::default(),
-        }
-    }
-}
-
-impl<'a> Operator<'a> {
-    pub(crate) fn geometry(&self, x: [usize; 5], w: [usize; 5]) -> Result<Geometry> {
-        Geometry::new(self.window, x, w)
-    }
-
-    fn task(self, geometry: Geometry) -> Task<'a> {
-        Task {
-            geometry,
-            activation: &self.options.activation,
-            form: self.options.form,
-            input_scaling: self.options.input_scaling,
-            pad: self.pad,
-            dense: self.spatial_dims == 0,
-        }
-    }
-
-    pub(crate) fn pack<T: Element>(&self, w: ArrayView5<'_, T>) -> Result<PackedWeights<T>> {
-        let mut packed = PackedWeights::default();
-        pack_into(*self, w, &mut packed)?;
-        Ok(packed)
-    }
-
-    pub(crate) fn forward_into<T: Element>(
-        &self,
-        x: ArrayView5<'_, T>,
-        w: ArrayView5<'_, T>,
-        scratch: &mut Scratch,
-        numbers: Numbers<'_, T>,
-    ) -> Result<()> {
-        forward_into(*self, x, w, scratch, numbers)
-    }
-
-    pub(crate) fn forward_packed_into<T: Element>(
-        &self,
-        x: Input<'_, T>,
-        packed: &PackedWeights<T>,
-        scratch: &mut Scratch,
-        numbers: Numbers<'_, T>,
-    ) -> Result<()> {
-        forward_packed_into(*self, x, packed, scratch, numbers)
-    }
-
-    /// Forward to the signs of what comes behind the operator.
-    pub(crate) fn forward_signs_into<T: Element>(
-        &self,
-        x: Input<'_, T>,
-        packed: &PackedWeights<T>,
-        thresholds: &SignThresholds,
-        scratch: &mut Scratch,
-        out: &mut BitTensor,
-    ) -> Result<()> {
-        forward_signs_into(*self, x, packed, thresholds, scratch, out)
-    }
-
-    pub(crate) fn backward<T: Element>(
-        &self,
-        dy: ArrayView5<'_, T>,
-        x: ArrayView5<'_, T>,
-        w: ArrayView5<'_, T>,
-    ) -> Result<Gradients<T, Ix5>> {
-        let geometry = self.geometry(x.dim().into(), w.dim().into())?;
-        let mut gradients = None;
-        backward_into(*self, geometry, dy, x, w, &mut gradients)?;
-        Ok(gradients.expect("written by a call without error"))
-    }
-
-    /// Checks packed weights against the operator, and sizes against each other.
-    pub(crate) fn packed_geometry<T: Element>(
-        &self,
-        x: &Input<'_, T>,
-        packed: &PackedWeights<T>,
-    ) -> Result<Geometry> {
-        self.check_packed(packed)?;
-        if let Input::Signs(signs) = x {
-            self.check_signs::<T>(signs)?;
-        }
-        self.geometry(x.dims(), packed.dims())
-    }
-
-    /// Checks that signs are what the operator would make of numbers.
-    fn check_signs<T: Element>(&self, signs: &BitTensor) -> Result<()> {
-        sign_threshold::<T>(&self.options.activation)?;
-        if self.options.input_scaling != InputScaling::None {
-            return Err(Error::Unsupported {
-                option: "input scaling",
-                expected: "none, as signs have lost their magnitudes",
-                found: format!("{:?}", self.options.input_scaling),
-            });
-        }
-        if signs.spatial_dims() != self.spatial_dims {
-            let expected = ["2", "3", "4", "5"][self.spatial_dims.min(3)];
-            let found = signs.shape().len();
-            return Err(Error::Dimensions { operand: Operand::Input, expected, found });
-        }
-        Ok(())
-    }
-
-    /// Checks packed weights against the operator.
-    pub(crate) fn check_packed<T: Element>(&self, packed: &PackedWeights<T>) -> Result<()> {
-        let mismatch =
-            |property, expected, found| Err(Error::PackedMismatch { property, expected, found });
-        let (own, other) = (&self.options.weight, packed.quantizer());
-        if !own.same_forward(other) {
-            return mismatch("quantizer", format!("{own:?}"), format!("{other:?}"));
-        }
-        let (own, other) = (&self.options.scaling, packed.scaling());
-        if own != other {
-            return mismatch("scaling", format!("{own:?}"), format!("{other:?}"));
-        }
-        let (own, other) = (self.spatial_dims, packed.spatial_dims());
-        if own != other {
-            return mismatch("spatial dimensions", own.to_string(), other.to_string());
-        }
-        Ok(())
-    }
-
-    fn check<T: Element>(&self, geometry: &Geometry, numbers: &Numbers<'_, T>) -> Result<()> {
-        self.check_options(geometry)?;
-        if let Some(bias) = &numbers.bias {
-            check_same_shape(Operand::Bias, &[geometry.filters], bias.shape())?;
-        }
-        if let Some(residual) = &numbers.residual {
-            self.check_output(Operand::Residual, geometry, residual.dim().into())?;
-        }
-        self.check_output(Operand::Output, geometry, numbers.out.dim().into())
-    }
-
-    fn check_options(&self, geometry: &Geometry) -> Result<()> {
-        self.options.activation.validate()?;
-        self.options.scaling.validate(geometry.filters)
-    }
-
-    fn check_output(&self, operand: Operand, geometry: &Geometry, found: [usize; 5]) -> Result<()> {
-        let expected = geometry.output_shape();
-        if found == expected {
-            return Ok(());
-        }
-        let (expected, found) = (self.user_shape(expected), self.user_shape(found));
-        Err(Error::Shape { operand, expected, found })
-    }
-
-    /// The shape of an activation tensor as the user sees it.
-    fn user_shape(&self, shape: [usize; 5]) -> Vec<usize> {
-        let [images, channels, .., width] = shape;
-        match self.spatial_dims {
-            0 => vec![width, channels],
-            dims => [&[images, channels], &shape[5 - dims..]].concat(),
-        }
-    }
-}
-
-compiled_once! {
-    fn pack_into<'a, 'w; T>(
-        operator: Operator<'a>,
-        w: ArrayView5<'w, T>,
-        packed: &'a mut PackedWeights<T>,
-    ) -> Result<()> {
-        let Options { activation, weight, scaling, .. } = &operator.options;
-        let form = CostModel::of(Isa::current()).weight_form(activation.bits(), weight.bits());
-        packed.assign(weight, scaling, operator.spatial_dims, form, w)
-    }
-
-    /// From latent weights: packs them in the scratch, then goes the packed way.
-    fn forward_into<'a, 'x, 'w, 'n; T>(
-        operator: Operator<'a>,
-        x: ArrayView5<'x, T>,
-        w: ArrayView5<'w, T>,
-        scratch: &'a mut Scratch,
-        numbers: Numbers<'n, T>,
-    ) -> Result<()> {
-        let geometry = operator.geometry(x.dim().into(), w.dim().into())?;
-        operator.check(&geometry, &numbers)?;
-        let mut packed = std::mem::take(&mut scratch.floats::<T>().packed);
-        let (x, output) = (Input::Numbers(x), Output::Numbers(numbers));
-        let result = pack_into(operator, w, &mut packed)
-            .and_then(|()| forward(operator.task(geometry), x, &packed, scratch, output));
-        scratch.floats::<T>().packed = packed;
-        result
-    }
-
-    fn forward_packed_into<'a, 'x, 'n; T>(
-        operator: Operator<'a>,
-        x: Input<'x, T>,
-        packed: &'a PackedWeights<T>,
-        scratch: &'a mut Scratch,
-        numbers: Numbers<'n, T>,
-    ) -> Result<()> {
-        let geometry = operator.packed_geometry(&x, packed)?;
-        operator.check(&geometry, &numbers)?;
-        forward(operator.task(geometry), x, packed, scratch, Output::Numbers(numbers))
-    }
-
-    fn forward_signs_into<'a, 'x; T>(
-        operator: Operator<'a>,
-        x: Input<'x, T>,
-        packed: &'a PackedWeights<T>,
-        thresholds: &'a SignThresholds,
-        scratch: &'a mut Scratch,
-        out: &'a mut BitTensor,
-    ) -> Result<()> {
-        let geometry = operator.packed_geometry(&x, packed)?;
-        operator.check_options(&geometry)?;
-        operator.check_foldable(packed)?;
-        let (expected, found) = ([geometry.filters], [thresholds.filters()]);
-        check_same_shape(Operand::Thresholds, &expected, &found)?;
-        // Written to only at the end: an error leaves it as it was.
-        let mut signs = std::mem::take(&mut scratch.signs);
-        let result = signs.reset(geometry.output_shape(), operator.spatial_dims).and_then(|()| {
-            let output = Output::Signs { thresholds, out: signs.words_mut() };
-            forward(operator.task(geometry), x, packed, scratch, output)
-        });
-        if result.is_ok() {
-            std::mem::swap(&mut signs, out);
-        }
-        scratch.signs = signs;
-        result
-    }
-
-    fn backward_into<'a, 'y, 'x, 'w; T>(
-        operator: Operator<'a>,
-        geometry: Geometry,
-        dy: ArrayView5<'y, T>,
-        x: ArrayView5<'x, T>,
-        w: ArrayView5<'w, T>,
-        gradients: &'a mut Option<Gradients<T, Ix5>>,
-    ) -> Result<()> {
-        operator.check_options(&geometry)?;
-        operator.check_output(Operand::OutputGradient, &geometry, dy.dim().into())?;
-        let mut packed = PackedWeights::default();
-        pack_into(operator, w, &mut packed)?;
-        let scale_gradient = operator.options.scale_gradient;
-        let task = operator.task(geometry);
-        *gradients = Some(backward(task, scale_gradient, &packed, dy, x, w)?);
-        Ok(())
-    }
-}
-
-/// The setters of the options that both operators have.
-macro_rules! option_setters {
-    () => {
+/// The methods of an operator whose tensors are of one dimension, which has fields `options` and a
+/// method `operator`. What differs in the documentation is given: the shape of the output, as a
+/// table has it and as a sentence about `out` has it, what is multiplied, which operands are refused, and
+/// examples.
+macro_rules! methods {
+    (
+        tensors: $tensor:ty,
+        output: $output:literal,
+        fits: $fits:literal,
+        multiplied: $multiplied:literal,
+        $(#[$refused:meta])*
+        forward;
+        $(#[$signs_example:meta])*
+        forward_signs;
+        $(#[$fold_example:meta])*
+        fold;
+    ) => {
         /// Sets the factor on the output of each filter.
         pub fn scaling(mut self, scaling: Scaling) -> Self {
             self.options.scaling = scaling;
@@ -324,6 +62,294 @@ macro_rules! option_setters {
         pub fn weight(&self) -> &WeightQuantizer {
             &self.options.weight
         }
+
+        #[doc = concat!("The output, ", $output, ".")]
+        ///
+        /// # Errors
+        $(#[$refused])*
+        /// [`Error::NaN`](crate::Error::NaN) if one holds a NaN;
+        /// [`Error::NonFiniteScale`](crate::Error::NonFiniteScale) if a scale, given or measured,
+        /// is not finite; [`Error::Parameter`](crate::Error::Parameter) for bad options;
+        /// [`Error::TooLarge`](crate::Error::TooLarge) if sizes overflow or there is no memory.
+        pub fn forward<T: Element>(
+            &self,
+            x: ArrayView<'_, T, $tensor>,
+            w: ArrayView<'_, T, $tensor>,
+            bias: Option<ArrayView1<'_, T>>,
+        ) -> Result<Array<T, $tensor>> {
+            let w = Weights::Latent(Lift::lift_weights(w));
+            self.operator().forward(Activations::from(x).lift(), w, bias, None)
+        }
+
+        /// [`forward`](Self::forward) into `out`, every element of which is overwritten.
+        ///
+        /// # Errors
+        /// As `forward`; [`Error::Shape`](crate::Error::Shape) if `out` is not
+        #[doc = concat!($fits, ".")]
+        pub fn forward_into<T: Element>(
+            &self,
+            x: ArrayView<'_, T, $tensor>,
+            w: ArrayView<'_, T, $tensor>,
+            bias: Option<ArrayView1<'_, T>>,
+            scratch: &mut Scratch,
+            out: ArrayViewMut<'_, T, $tensor>,
+        ) -> Result<()> {
+            let w = Weights::Latent(Lift::lift_weights(w));
+            let numbers = Numbers { bias, residual: None, out: Lift::lift(out) };
+            forward_into(self.operator(), Activations::from(x).lift(), w, scratch, numbers)
+        }
+
+        /// Quantizes and packs weights, once for many forwards.
+        ///
+        /// # Errors
+        /// [`Error::NaN`](crate::Error::NaN) if `w` holds one;
+        /// [`Error::AxisLength`](crate::Error::AxisLength) if [`Scaling::Given`] has not one scale
+        /// a filter; [`Error::NonFiniteScale`](crate::Error::NonFiniteScale) and
+        /// [`Error::Parameter`](crate::Error::Parameter) for bad options;
+        /// [`Error::TooLarge`](crate::Error::TooLarge) if there is no memory.
+        pub fn pack<T: Element>(
+            &self,
+            w: ArrayView<'_, T, $tensor>,
+        ) -> Result<PackedWeights<T>> {
+            self.operator().pack(Lift::lift_weights(w))
+        }
+
+        /// [`forward`](Self::forward) from packed weights: the same bits.
+        ///
+        /// # Errors
+        /// As `forward`; [`Error::PackedMismatch`](crate::Error::PackedMismatch) if the weights
+        /// were packed for another quantizer, scaling or kind of operator.
+        pub fn forward_packed<'a, T: Element>(
+            &self,
+            x: impl Into<Activations<'a, T, $tensor>>,
+            w: &PackedWeights<T>,
+            bias: Option<ArrayView1<'_, T>>,
+        ) -> Result<Array<T, $tensor>> {
+            self.operator().forward(x.into().lift(), Weights::Packed(w), bias, None)
+        }
+
+        /// [`forward_packed`](Self::forward_packed) into `out`, every element of which is
+        /// overwritten.
+        ///
+        /// # Errors
+        /// As `forward_packed`; [`Error::Shape`](crate::Error::Shape) if `out` is not
+        #[doc = concat!($fits, ".")]
+        pub fn forward_packed_into<'a, T: Element>(
+            &self,
+            x: impl Into<Activations<'a, T, $tensor>>,
+            w: &PackedWeights<T>,
+            bias: Option<ArrayView1<'_, T>>,
+            scratch: &mut Scratch,
+            out: ArrayViewMut<'_, T, $tensor>,
+        ) -> Result<()> {
+            let numbers = Numbers { bias, residual: None, out: Lift::lift(out) };
+            let (x, w) = (x.into().lift(), Weights::Packed(w));
+            forward_into(self.operator(), x, w, scratch, numbers)
+        }
+
+        /// `forward_packed(x, w, bias) + residual`: the end of a residual block, in one pass over
+        /// the output.
+        ///
+        /// # Errors
+        /// As [`forward_packed`](Self::forward_packed); [`Error::Shape`](crate::Error::Shape) if
+        /// `residual` is not
+        #[doc = concat!($fits, ";")]
+        /// [`Error::NaN`](crate::Error::NaN) if it holds one.
+        pub fn forward_residual<'a, T: Element>(
+            &self,
+            x: impl Into<Activations<'a, T, $tensor>>,
+            w: &PackedWeights<T>,
+            bias: Option<ArrayView1<'_, T>>,
+            residual: ArrayView<'_, T, $tensor>,
+        ) -> Result<Array<T, $tensor>> {
+            self.operator().forward(x.into().lift(), Weights::Packed(w), bias, Some(residual))
+        }
+
+        /// [`forward_residual`](Self::forward_residual) into `out`, every element of which is
+        /// overwritten.
+        ///
+        /// # Errors
+        /// As `forward_residual`, and [`Error::Shape`](crate::Error::Shape) for `out`.
+        pub fn forward_residual_into<'a, T: Element>(
+            &self,
+            x: impl Into<Activations<'a, T, $tensor>>,
+            w: &PackedWeights<T>,
+            bias: Option<ArrayView1<'_, T>>,
+            residual: ArrayView<'_, T, $tensor>,
+            scratch: &mut Scratch,
+            out: ArrayViewMut<'_, T, $tensor>,
+        ) -> Result<()> {
+            let residual = Some(Lift::lift(residual));
+            let numbers = Numbers { bias, residual, out: Lift::lift(out) };
+            let (x, w) = (x.into().lift(), Weights::Packed(w));
+            forward_into(self.operator(), x, w, scratch, numbers)
+        }
+
+        /// The signs of what comes behind the layer, in bits: those of
+        /// [`forward_packed`](Self::forward_packed) and of the bias and affine function that were
+        /// [folded](Self::fold) into `thresholds`, exactly, without a float in between.
+        ///
+        $(#[$signs_example])*
+        ///
+        /// # Errors
+        /// As [`forward_packed`](Self::forward_packed) and [`fold`](Self::fold);
+        /// [`Error::Shape`](crate::Error::Shape) if there are not as many thresholds as filters.
+        pub fn forward_signs<'a, T: Element>(
+            &self,
+            x: impl Into<Activations<'a, T, $tensor>>,
+            w: &PackedWeights<T>,
+            thresholds: &SignThresholds,
+        ) -> Result<BitTensor> {
+            let mut out = BitTensor::default();
+            self.forward_signs_into(x, w, thresholds, &mut Scratch::new(), &mut out)?;
+            Ok(out)
+        }
+
+        /// [`forward_signs`](Self::forward_signs) in the place of `out`, whatever its shape, in
+        /// memory that is used again from call to call. An error leaves it as it was.
+        ///
+        /// # Errors
+        /// As `forward_signs`.
+        pub fn forward_signs_into<'a, T: Element>(
+            &self,
+            x: impl Into<Activations<'a, T, $tensor>>,
+            w: &PackedWeights<T>,
+            thresholds: &SignThresholds,
+            scratch: &mut Scratch,
+            out: &mut BitTensor,
+        ) -> Result<()> {
+            forward_signs_into(self.operator(), x.into().lift(), w, thresholds, scratch, out)
+        }
+
+        /// Folds the bias, the scales of packed weights, an [`Affine`] behind the layer (batch
+        /// normalization) and the sign that the next layer takes into integer thresholds: exactly
+        /// the signs of `next` on `affine.forward(forward_packed(x, w, bias))`.
+        ///
+        $(#[$fold_example])*
+        ///
+        /// # Errors
+        /// [`Error::PackedMismatch`](crate::Error::PackedMismatch) as in `forward_packed`;
+        /// [`Error::Shape`](crate::Error::Shape) if bias or affine have not one value a filter;
+        /// [`Error::Parameter`](crate::Error::Parameter) or [`Error::NaN`](crate::Error::NaN) if a
+        /// bias is not finite, or outputs would be NaN (where `0 * ∞` is);
+        /// [`Error::BitWidth`](crate::Error::BitWidth) if activations or weights have more than 8
+        /// bits; [`Error::Unsupported`](crate::Error::Unsupported) with an input scaling, or if
+        /// `next` does not take signs; [`Error::TooLarge`](crate::Error::TooLarge) if there is no
+        /// memory.
+        pub fn fold<T: Element>(
+            &self,
+            w: &PackedWeights<T>,
+            bias: Option<ArrayView1<'_, T>>,
+            affine: Option<&Affine<T>>,
+            next: &ActivationQuantizer,
+        ) -> Result<SignThresholds> {
+            fold(self.operator(), w, bias, affine, next)
+        }
+
+        /// The gradients of input, latent weights and bias from `dy`, that of the output.
+        ///
+        /// They are computed against what the forward multiplied, the quantized weights and the
+        #[doc = concat!($multiplied, ", ")]
+        /// and pass the straight-through estimators of both quantizers.
+        ///
+        /// # Errors
+        /// As [`forward`](Self::forward); [`Error::Shape`](crate::Error::Shape) if `dy` is not
+        #[doc = concat!($fits, ".")]
+        pub fn backward<T: Element>(
+            &self,
+            dy: ArrayView<'_, T, $tensor>,
+            x: ArrayView<'_, T, $tensor>,
+            w: ArrayView<'_, T, $tensor>,
+        ) -> Result<Gradients<T, $tensor>> {
+            self.operator().backward(dy, x, w)
+        }
     };
 }
-pub(crate) use option_setters;
+
+impl QFullyConnected {
+    methods! {
+        tensors: Ix2,
+        output: "(batch, filters)",
+        fits: "(batch, filters)",
+        multiplied: "quantized input",
+        /// [`Error::AxisLength`](crate::Error::AxisLength) or
+        /// [`Error::Shape`](crate::Error::Shape) if the operands do not fit each other;
+        forward;
+        /// ```
+        /// use ndarray::array;
+        /// use ndarray_qnn::{ActivationQuantizer, Affine, QFullyConnected, WeightQuantizer};
+        ///
+        /// let sign = ActivationQuantizer::sign();
+        /// let fc = QFullyConnected::new(sign, WeightQuantizer::sign());
+        /// let w = fc.pack(array![[0.5f32, -0.1, 0.2], [-0.25, -0.75, 0.5]].view())?;
+        /// let affine = Affine::new(vec![0.5f32, -1.0], vec![-0.75, 2.0])?;
+        /// let thresholds = fc.fold(&w, None, Some(&affine), &sign)?;
+        /// // Dot products 1 and -1 become -0.25 and 3.
+        /// let y = fc.forward_signs(array![[1.0f32, -1.0, -1.0]].view(), &w, &thresholds)?;
+        /// assert_eq!(y.to_array::<f32, _>()?, array![[-1.0, 1.0]]);
+        /// # Ok::<(), ndarray_qnn::Error>(())
+        /// ```
+        forward_signs;
+        /// ```
+        /// use ndarray::array;
+        /// use ndarray_qnn::{ActivationQuantizer, Affine, QFullyConnected, WeightQuantizer};
+        ///
+        /// let sign = ActivationQuantizer::sign();
+        /// let fc = QFullyConnected::new(sign, WeightQuantizer::sign());
+        /// let packed = fc.pack(array![[0.5f32, -0.1, 0.2], [-0.25, -0.75, 0.5]].view())?;
+        /// let affine = Affine::new(vec![0.3f32, -0.3], vec![-0.3, -0.2])?;
+        /// let thresholds = fc.fold(&packed, None, Some(&affine), &sign)?;
+        ///
+        /// let dots = fc.forward_packed(array![[1.0f32, -1.0, -1.0]].view(), &packed, None)?;
+        /// assert_eq!(dots, array![[1.0, -1.0]]);
+        /// // 0.3 - 0.3 and 0.3 - 0.2 are not negative.
+        /// assert_eq!(thresholds.is_positive(0, 1), Some(true));
+        /// assert_eq!(thresholds.is_positive(1, -1), Some(true));
+        /// assert_eq!(thresholds.is_positive(1, 1), Some(false));
+        /// # Ok::<(), ndarray_qnn::Error>(())
+        /// ```
+        fold;
+    }
+}
+
+impl<const S: usize> QConvolution<S>
+where
+    Rank<S>: SpatialRank,
+{
+    methods! {
+        tensors: Tensor<S>,
+        output: "(N, F, spatial...)",
+        fits: "of the [`output_shape`](Self::output_shape)",
+        multiplied: "quantized and padded input",
+        /// [`Error::AxisLength`](crate::Error::AxisLength),
+        /// [`Error::Groups`](crate::Error::Groups), [`Error::Zero`](crate::Error::Zero),
+        /// [`Error::KernelTooLarge`](crate::Error::KernelTooLarge) or
+        /// [`Error::Shape`](crate::Error::Shape) if the operands do not fit each other and the
+        /// window;
+        forward;
+        /// ```
+        /// use ndarray::{Array, Array4};
+        /// use ndarray_qnn::{ActivationQuantizer, Affine, BitTensor, PadValue, QConvolution};
+        /// use ndarray_qnn::WeightQuantizer;
+        ///
+        /// let sign = ActivationQuantizer::sign();
+        /// let conv = QConvolution::new(sign, WeightQuantizer::sign())
+        ///     .padding([1, 1])
+        ///     .pad_value(PadValue::MinusOne);
+        /// let w = Array::from_shape_fn((4, 3, 3, 3), |(f, c, h, w)| (f * c + h * w) as f32 - 2.5);
+        /// let w = conv.pack(w.view())?;
+        /// let affine = Affine::new(vec![1.5f32, -0.5, 2.0, 1.0], vec![0.25, 3.0, -8.0, 0.0])?;
+        /// let thresholds = conv.fold(&w, None, Some(&affine), &sign)?;
+        ///
+        /// let x = Array::from_shape_fn((2, 3, 8, 8), |(n, c, h, w)| (n + c * h + w) as f32 - 7.5);
+        /// let bits = BitTensor::pack(&sign, x.view())?;
+        /// let y: BitTensor = conv.forward_signs(&bits, &w, &thresholds)?;
+        ///
+        /// let floats: Array4<f32> = affine.forward(conv.forward_packed(x.view(), &w, None)?.view())?;
+        /// assert_eq!(y, BitTensor::pack(&sign, floats.view())?);
+        /// # Ok::<(), ndarray_qnn::Error>(())
+        /// ```
+        forward_signs;
+        fold;
+    }
+}

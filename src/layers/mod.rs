@@ -2,9 +2,11 @@
 
 pub(crate) mod activation;
 pub(crate) mod batch_norm;
+mod checks;
 pub(crate) mod convolution;
-pub(crate) mod fold;
+mod fold;
 pub(crate) mod fully_connected;
 pub(crate) mod max_pool;
 mod methods;
+mod operator;
 mod presets;

@@ -1,7 +1,7 @@
 //! The conventions of the peers, each in one word.
 //!
 //! Presets of frameworks take the widths of activations and weights in bits: 1 is a sign, 2 to 31
-//! are DoReFa's quantizers, 32 leaves numbers as they are. That of BitNet has widths of its own.
+//! are DoReFa's quantizers, 32 leaves values as they are. That of BitNet has widths of its own.
 
 use crate::layers::convolution::QConvolution;
 use crate::rank::{Rank, SpatialRank};

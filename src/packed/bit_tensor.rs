@@ -1,14 +1,14 @@
 //! BitTensor: the signs of activations, one bit each, between layers that stay in bits.
 
+use crate::element::compiled_once;
 use crate::kernel::Kernel;
 use crate::memory::parallel::each_chunk;
-use crate::memory::zeros_array;
-use crate::memory::{product, take, zeros};
+use crate::memory::{product, take, zeros, zeros_array};
 use crate::packed::bits::pack_input;
 use crate::quantizer::Levels;
-use crate::rank::lift_any;
+use crate::rank::{lift_any, lift_shape, lower_shape};
 use crate::{ActivationQuantizer, Element, Error, Operand, Result};
-use ndarray::{Array, ArrayView, ArrayViewMut5, Axis, Dimension};
+use ndarray::{Array, ArrayView, ArrayView5, ArrayViewMut5, Axis, Dimension};
 
 /// Signs of activations, one bit each: 1 for +1, 0 for -1.
 ///
@@ -58,14 +58,8 @@ impl BitTensor {
         quantizer: &ActivationQuantizer,
         x: ArrayView<'_, T, D>,
     ) -> Result<Self> {
-        let threshold = sign_threshold(quantizer)?;
         let spatial_dims = x.ndim().saturating_sub(2);
-        let x = lift_any(Operand::Input, x)?;
-        let mut packed = Self::zeros(x.dim().into(), spatial_dims)?;
-        if pack_input(Kernel::current(), 1, &x, threshold, &mut packed.words) {
-            return Err(Error::NaN { operand: Operand::Input });
-        }
-        Ok(packed)
+        pack_signs(quantizer, lift_any(Operand::Input, x)?, spatial_dims)
     }
 
     /// A tensor of a shape from its [`words`](Self::words), as when it is loaded again.
@@ -85,15 +79,9 @@ impl BitTensor {
     /// there are more or fewer words than it takes; [`Error::UnusedBits`] if one of them has a bit
     /// set that belongs to no channel; [`Error::TooLarge`] if sizes overflow.
     pub fn from_words(shape: &[usize], words: Vec<u32>) -> Result<Self> {
-        let (dims, spatial_dims) = match *shape {
-            [rows, features] => ([1, features, 1, 1, rows], 0),
-            [n, c, w] => ([n, c, 1, 1, w], 1),
-            [n, c, h, w] => ([n, c, 1, h, w], 2),
-            [n, c, d, h, w] => ([n, c, d, h, w], 3),
-            _ => {
-                let (operand, found) = (Operand::Words, shape.len());
-                return Err(Error::Dimensions { operand, expected: "2 to 5", found });
-            }
+        let Some(dims) = lift_shape(shape) else {
+            let (operand, found) = (Operand::Words, shape.len());
+            return Err(Error::Dimensions { operand, expected: "2 to 5", found });
         };
         let (expected, found) = (word_count(dims)?, words.len());
         if expected != found {
@@ -107,7 +95,7 @@ impl BitTensor {
                 return Err(Error::UnusedBits { index, word });
             }
         }
-        Ok(Self::from_parts(dims, spatial_dims, words))
+        Ok(Self::from_parts(dims, shape.len() - 2, words))
     }
 
     /// A tensor of words that are known to be as they should.
@@ -122,11 +110,7 @@ impl BitTensor {
 
     /// The shape, (batch, features) or (N, C, spatial...).
     pub fn shape(&self) -> Vec<usize> {
-        let [images, channels, .., width] = self.dims;
-        match self.spatial_dims {
-            0 => vec![width, channels],
-            dims => [&[images, channels], &self.dims[5 - dims..]].concat(),
-        }
+        lower_shape(self.dims, self.spatial_dims)
     }
 
     /// The bits, `[image][pixel][word]`, the first channel lowest.
@@ -186,15 +170,7 @@ impl BitTensor {
         let mut shape = D::zeros(found);
         shape.slice_mut().copy_from_slice(&user_shape);
         let mut array = zeros_array(shape, "signs")?;
-        let pixels = lift_any(Operand::Output, array.view_mut())?;
-        let mut pixels = pixels.permuted_axes([0, 2, 3, 4, 1]);
-        let words = self.words.chunks_exact(self.pixel_words().max(1));
-        for (mut pixel, words) in pixels.lanes_mut(Axis(4)).into_iter().zip(words) {
-            for (channel, sign) in pixel.iter_mut().enumerate() {
-                let bit = words[channel / 32] >> (channel % 32) & 1;
-                *sign = Levels::SIGN.value(bit);
-            }
-        }
+        expand_signs(self, lift_any(Operand::Output, array.view_mut())?);
         Ok(array)
     }
 
@@ -238,6 +214,32 @@ impl BitTensor {
 }
 
 const WHAT: &str = "bit tensor";
+
+compiled_once! {
+    fn pack_signs<'a, 'x; T>(
+        quantizer: &'a ActivationQuantizer,
+        x: ArrayView5<'x, T>,
+        spatial_dims: usize,
+    ) -> Result<BitTensor> {
+        let threshold = sign_threshold(quantizer)?;
+        let mut packed = BitTensor::zeros(x.dim().into(), spatial_dims)?;
+        if pack_input(Kernel::current(), 1, &x, threshold, &mut packed.words) {
+            return Err(Error::NaN { operand: Operand::Input });
+        }
+        Ok(packed)
+    }
+
+    fn expand_signs<'a, 'y; T>(signs: &'a BitTensor, out: ArrayViewMut5<'y, T>) -> () {
+        let mut pixels = out.permuted_axes([0, 2, 3, 4, 1]);
+        let words = signs.words.chunks_exact(signs.pixel_words().max(1));
+        for (mut pixel, words) in pixels.lanes_mut(Axis(4)).into_iter().zip(words) {
+            for (channel, sign) in pixel.iter_mut().enumerate() {
+                let bit = words[channel / 32] >> (channel % 32) & 1;
+                *sign = Levels::SIGN.value(bit);
+            }
+        }
+    }
+}
 
 /// Where a quantizer's sign turns, if its values are signs.
 pub(crate) fn sign_threshold<T: Element>(quantizer: &ActivationQuantizer) -> Result<T> {

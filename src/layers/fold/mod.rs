@@ -23,12 +23,11 @@
 //!    `0 * ±∞`; as `y` is monotone, it is infinite at an end of the range if anywhere. So that `z` is
 //!    no NaN at both ends shows that it is none between.
 
+use crate::element::compiled_once;
 use crate::epilogue::output_scale::Epilogue;
-use crate::forward::too_wide;
-use crate::geometry::LONGEST_ROW;
-use crate::layers::methods::Operator;
+use crate::layers::operator::Operator;
 use crate::memory::reserve;
-use crate::options::{InputScaling, OutputForm};
+use crate::options::OutputForm;
 use crate::packed::bit_tensor::sign_threshold;
 use crate::quantizer::{Levels, check_no_nan, check_same_shape};
 use crate::{
@@ -83,25 +82,25 @@ fn turn(range: &RangeInclusive<i64>, bit: impl Fn(i64) -> u32) -> (i64, u32) {
     (high, first)
 }
 
-impl Operator<'_> {
-    /// Folds what comes behind the operator.
-    pub(crate) fn fold<T: Element>(
-        &self,
-        w: &PackedWeights<T>,
-        bias: Option<ArrayView1<'_, T>>,
-        affine: Option<&Affine<T>>,
-        next: &ActivationQuantizer,
+compiled_once! {
+    /// Folds what comes behind an operator.
+    pub(crate) fn fold<'a, 'b; T>(
+        operator: Operator<'a>,
+        w: &'a PackedWeights<T>,
+        bias: Option<ArrayView1<'b, T>>,
+        affine: Option<&'a Affine<T>>,
+        next: &'a ActivationQuantizer,
     ) -> Result<SignThresholds> {
-        self.check_packed(w)?;
+        operator.check_packed(w)?;
         let sign = sign_threshold(next)?;
-        let (activation, weight) = self.check_foldable(w)?;
+        let (activation, weight) = operator.check_foldable(w)?;
         let filters = w.filters();
         if let Some(affine) = affine {
             check_same_shape(Operand::Scale, &[filters], &[affine.channels()])?;
         }
         let bias = finite_bias(filters, bias)?;
 
-        let (form, row_len) = (self.options.form, w.row_len());
+        let (form, row_len) = (operator.options.form, w.row_len());
         let mut denominator = activation.denominator() * weight.denominator();
         if form != OutputForm::Dot {
             denominator *= 2;
@@ -112,37 +111,6 @@ impl Operator<'_> {
             let y = epilogue.output(filter, numerator, denominator);
             affine.map_or(y, |affine| affine.value(filter, y))
         })
-    }
-
-    /// The levels of both operands, if their products are exact integers and their scales those of
-    /// a filter.
-    pub(crate) fn check_foldable<T: Element>(
-        &self,
-        w: &PackedWeights<T>,
-    ) -> Result<(Levels, Levels)> {
-        let activation = &self.options.activation;
-        let activation_levels = activation.levels().filter(Levels::fit_a_byte);
-        let (Some(activation_levels), Some(weight_levels)) = (activation_levels, w.levels()) else {
-            return Err(too_wide(activation, w));
-        };
-        if w.row_len() as u64 > LONGEST_ROW {
-            return Err(Error::TooLarge { what: "kernel", elements: w.row_len() });
-        }
-        if activation.scales_samples() {
-            return Err(Error::Unsupported {
-                option: "activation quantizer",
-                expected: "one without a scale of its own for each sample",
-                found: format!("{activation:?}"),
-            });
-        }
-        match self.options.input_scaling {
-            InputScaling::None => Ok((activation_levels, weight_levels)),
-            scaling => Err(Error::Unsupported {
-                option: "input scaling",
-                expected: "none, as K differs from place to place",
-                found: format!("{scaling:?}"),
-            }),
-        }
     }
 }
 
