@@ -201,13 +201,9 @@ impl WordLayout {
             planes.for_each(|(plane, row)| self.gather_runs(geometry, image, position, plane, row));
         } else {
             planes.for_each(|(plane, row)| {
-                self.gather_taps(
-                    geometry,
-                    &image[plane * self.plane_words..],
-                    position,
-                    row,
-                    |_| self.pad_word(pad, plane),
-                );
+                // Nothing, where the image is nothing but padding.
+                let image = image.get(plane * self.plane_words..).unwrap_or_default();
+                self.gather_taps(geometry, image, position, self.pad_word(pad, plane), row);
             });
         }
     }
@@ -218,8 +214,8 @@ impl WordLayout {
         geometry: &Geometry,
         plane: &[u32],
         position: usize,
+        pad_word: u32,
         row: &mut [u32],
-        pad_word: impl Fn(usize) -> u32,
     ) {
         let mut window = BitWriter::new(row);
         geometry.for_each_tap(position, |_, pixel| match pixel {
@@ -227,7 +223,7 @@ impl WordLayout {
                 let words = &plane[pixel * self.pixel_words..];
                 window.push_pixel(self.channel_bits, |word| words[word]);
             }
-            None => window.push_pixel(self.channel_bits, &pad_word),
+            None => window.push_pixel(self.channel_bits, |_| pad_word),
         });
         window.finish();
     }
