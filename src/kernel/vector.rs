@@ -23,15 +23,12 @@ pub(crate) trait Vector: Copy {
     fn store_ints(self, ints: Self::Ints, to: &mut [i32; PANEL]);
     /// Wraps around, as all arithmetic of integers here.
     fn add_ints(self, a: Self::Ints, b: Self::Ints) -> Self::Ints;
-    #[allow(dead_code)] // until epilogues compute in integers
     fn mul_ints(self, a: Self::Ints, b: Self::Ints) -> Self::Ints;
     /// Times `2^bits`, of which there are less than 32.
     fn shift_left(self, ints: Self::Ints, bits: u32) -> Self::Ints;
     /// Half of each, rounded down.
-    #[allow(dead_code)] // until epilogues compute in integers
     fn shift_right_1(self, ints: Self::Ints) -> Self::Ints;
     /// Bit `f` is set where lane `f` of `a` is at least that of `b`.
-    #[allow(dead_code)] // until epilogues compute in integers
     fn ints_at_least(self, a: Self::Ints, b: Self::Ints) -> u16;
 
     /// Rounded to the nearest, of two the even one; exact up to `2^24`.

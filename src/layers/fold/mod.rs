@@ -23,7 +23,7 @@
 //!    `0 * ±∞`; as `y` is monotone, it is infinite at an end of the range if anywhere. So that `z` is
 //!    no NaN at both ends shows that it is none between.
 
-use crate::epilogue::output_scale::Epilogue;
+use crate::epilogue::to_floats::OutputScale;
 use crate::forward::too_wide;
 use crate::geometry::LONGEST_ROW;
 use crate::layers::methods::Operator;
@@ -106,10 +106,10 @@ impl Operator<'_> {
         if form != OutputForm::Dot {
             denominator *= 2;
         }
-        let epilogue = Epilogue { form, row_len, factors: w.factors(), k_map: &[], bias: &bias };
+        let scale = OutputScale { form, row_len, scales: w.factors(), k_map: &[], bias: &bias };
         let numerators = numerators(activation, weight, row_len, form);
         thresholds(filters, numerators, sign, |filter, numerator| {
-            let y = epilogue.output(filter, numerator, denominator);
+            let y = scale.output(filter, numerator, denominator);
             affine.map_or(y, |affine| affine.value(filter, y))
         })
     }
