@@ -107,7 +107,7 @@ mod layers;
 
 pub use backward::Gradients;
 pub use element::Element;
-pub use epilogue::sign_thresholds::SignThresholds;
+pub use epilogue::to_signs::SignThresholds;
 pub use error::{Error, Operand, Result};
 pub use forward::input::Activations;
 pub use forward::scratch::Scratch;

@@ -1,4 +1,4 @@
-//! From what a kernel sums to the numerator of a dot product.
+//! Zero-point terms: from what a kernel sums to the numerator of a dot product, without rounding.
 //!
 //! With activations `(s_a c_a + o_a) / d_a` and weights `(s_w c_w + o_w) / d_w` (see
 //! [`Levels`]), sums over the K products of a dot give
@@ -18,7 +18,7 @@
 
 use crate::Element;
 use crate::epilogue::padding::Padding;
-use crate::kernel::Kernel;
+use crate::kernel::{PANEL, Vector};
 use crate::options::{OutputForm, PadValue};
 use crate::quantizer::Levels;
 use std::ops::{Add, Mul};
@@ -41,21 +41,21 @@ pub(crate) enum Summed {
     },
 }
 
-/// From kernel sums to twice the numerator of the dot product.
+/// From a kernel's sum to twice the numerator of the dot product.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Numerator {
+pub(crate) struct ZeroPoints {
     /// Factor of the kernel's sum.
-    pub(crate) product: i64,
+    pub(crate) sum_factor: i64,
     /// Factor of `Σ c_a`.
-    pub(crate) row: i64,
+    pub(crate) row_factor: i64,
     /// Factor of `Σ c_w`.
-    filter: i64,
+    filter_factor: i64,
     /// The rest.
     constant: i64,
     pub(crate) denominator: i64,
 }
 
-impl Numerator {
+impl ZeroPoints {
     pub(crate) fn new(
         summed: Summed,
         activation: Levels,
@@ -69,20 +69,20 @@ impl Numerator {
         let filter = activation.offset() * weight.step();
         let constant = k * activation.offset() * weight.offset();
         let denominator = activation.denominator() * weight.denominator();
-        let (product, row_half, filter_half) = match summed {
+        let (sum_factor, row_half, filter_half) = match summed {
             Summed::DifferingBits => {
                 (-both, both * weight.largest_code(), both * activation.largest_code())
             }
             Summed::CodeProducts { center } => (2 * both, 2 * both * i64::from(center), 0),
         };
-        let numerator = Numerator {
-            product,
-            row: row_half + 2 * row,
-            filter: filter_half + 2 * filter,
+        let terms = ZeroPoints {
+            sum_factor,
+            row_factor: row_half + 2 * row,
+            filter_factor: filter_half + 2 * filter,
             constant: 2 * constant,
             denominator,
         };
-        numerator.in_form(row_len, form)
+        terms.in_form(row_len, form)
     }
 
     /// Of sums that are numerators of dot products themselves.
@@ -93,14 +93,14 @@ impl Numerator {
         form: OutputForm,
     ) -> Self {
         let denominator = activation.denominator() * weight.denominator();
-        Numerator { product: 2, denominator, ..Default::default() }.in_form(row_len, form)
+        ZeroPoints { sum_factor: 2, denominator, ..Default::default() }.in_form(row_len, form)
     }
 
     fn in_form(self, row_len: usize, form: OutputForm) -> Self {
         match form {
             OutputForm::Dot => self,
             // (K + n / d) / 2 = (K d + n) / 2d
-            OutputForm::Offset { .. } => Numerator {
+            OutputForm::Offset { .. } => ZeroPoints {
                 constant: self.constant + 2 * row_len as i64 * self.denominator,
                 denominator: 2 * self.denominator,
                 ..self
@@ -110,142 +110,183 @@ impl Numerator {
 
     /// What everything that is computed with it fits into, with what padding adds, and thresholds
     /// no larger than numerators.
-    pub(crate) fn precision(
+    pub(crate) fn accumulator(
         &self,
         activation: Levels,
         weight: Levels,
         row_len: usize,
-    ) -> Precision {
+    ) -> Accumulator {
         let (a, w) = (activation.largest_code(), weight.largest_code());
-        let sums = self.product.abs() * a * w + self.row.abs() * a + self.filter.abs() * w;
+        let filter = self.filter_factor.abs() * w;
+        let sums = self.sum_factor.abs() * a * w + self.row_factor.abs() * a + filter;
         let largest = activation.denominator().max(activation.largest_numerator());
         let padding = 2 * largest * weight.largest_numerator();
         let threshold = 4 * self.denominator;
         let each = i128::from(sums + padding + threshold);
         match each * row_len as i128 + i128::from(self.constant.abs()) {
-            all if all <= 1 << f32::MANTISSA_DIGITS => Precision::Float,
-            all if all <= i128::from(i32::MAX) => Precision::Narrow,
-            _ => Precision::Wide,
+            all if all <= 1 << f32::MANTISSA_DIGITS => Accumulator::F32,
+            all if all <= i128::from(i32::MAX) => Accumulator::I32,
+            _ => Accumulator::I64,
         }
     }
 
-    /// What is added for a filter whose codes have the given sum.
-    pub(crate) fn addend(&self, code_sum: i64) -> i64 {
-        self.filter * code_sum + self.constant
+    /// What is added to the sums of a filter whose codes sum up to this.
+    pub(crate) fn offset(&self, code_sum: i64) -> i64 {
+        self.filter_factor * code_sum + self.constant
     }
 }
 
-/// What numerators are computed in: see [`Carrier`].
+/// What numerators are computed in: see [`Exact`].
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) enum Precision {
-    /// `f32`: needs no conversion at last.
-    Float,
-    /// `i32`.
-    Narrow,
-    /// `i64`.
+pub(crate) enum Accumulator {
+    /// Needs no conversion at last.
+    F32,
+    I32,
     #[default]
-    Wide,
+    I64,
 }
 
-/// A type that numerators are computed in, without rounding.
-pub(crate) trait Carrier:
-    Copy + PartialOrd + Add<Output = Self> + Mul<Output = Self>
+/// A type that numerators are computed in, without rounding. Integers hold twice the numerator.
+pub(crate) trait Exact:
+    Copy + Default + PartialOrd + Add<Output = Self> + Mul<Output = Self>
 {
     /// From twice a value that is known to fit.
     fn of_twice(twice: i64) -> Self;
+    fn of_sum(sum: i32) -> Self;
     fn to_float<T: Element>(self) -> T;
-    /// What is added to the sum of each filter, `[kind of position][filter]`.
-    fn addends(padding: &Padding) -> &[Self];
+    /// What is added to the sums of each filter, `[class][filter]`.
+    fn offsets(padding: &Padding) -> &[Self];
 }
 
-impl Carrier for f32 {
+impl Exact for f32 {
     #[inline(always)]
     fn of_twice(twice: i64) -> Self {
         twice as f32 * 0.5
+    }
+    #[inline(always)]
+    fn of_sum(sum: i32) -> Self {
+        sum as f32
     }
     #[inline(always)]
     fn to_float<T: Element>(self) -> T {
         T::of_f32(self)
     }
     #[inline(always)]
-    fn addends(padding: &Padding) -> &[Self] {
-        padding.float()
+    fn offsets(padding: &Padding) -> &[Self] {
+        padding.f32()
     }
 }
 
-/// Twice the numerator.
-impl Carrier for i32 {
+impl Exact for i32 {
     #[inline(always)]
     fn of_twice(twice: i64) -> Self {
         twice as i32
+    }
+    #[inline(always)]
+    fn of_sum(sum: i32) -> Self {
+        sum
     }
     #[inline(always)]
     fn to_float<T: Element>(self) -> T {
         T::of_i32(self >> 1) // it is even
     }
     #[inline(always)]
-    fn addends(padding: &Padding) -> &[Self] {
-        padding.narrow()
+    fn offsets(padding: &Padding) -> &[Self] {
+        padding.i32()
     }
 }
 
-/// Twice the numerator.
-impl Carrier for i64 {
+impl Exact for i64 {
     #[inline(always)]
     fn of_twice(twice: i64) -> Self {
         twice
+    }
+    #[inline(always)]
+    fn of_sum(sum: i32) -> Self {
+        sum.into()
     }
     #[inline(always)]
     fn to_float<T: Element>(self) -> T {
         T::of_integer(self >> 1)
     }
     #[inline(always)]
-    fn addends(padding: &Padding) -> &[Self] {
-        padding.wide()
+    fn offsets(padding: &Padding) -> &[Self] {
+        padding.i64()
     }
 }
 
-/// A kernel's sum, which a carrier holds without rounding.
-pub(crate) trait SumIn<C: Carrier>: Copy {
-    fn carried(self) -> C;
+/// The same in vectors. Lanes of no filter may hold anything.
+pub(crate) trait ExactLanes: Exact {
+    type Lanes<V: Vector>: Copy;
+    fn splat<V: Vector>(self, v: V) -> Self::Lanes<V>;
+    fn load<V: Vector>(v: V, from: &[Self; PANEL]) -> Self::Lanes<V>;
+    /// `factor * sums + (offsets + of_row)`.
+    fn numerators<V: Vector>(
+        v: V,
+        factor: Self::Lanes<V>,
+        sums: V::Ints,
+        offsets: [Self::Lanes<V>; 2],
+    ) -> Self::Lanes<V>;
+    fn to_floats<V: Vector>(v: V, numerators: Self::Lanes<V>) -> V::Floats;
+    /// Bit `f` is set where lane `f` is 0 or more.
+    fn are_positive<V: Vector>(v: V, numerators: Self::Lanes<V>) -> u16;
+}
 
-    /// Bit `i` is set where the numerator of `sums[i]` is `least` or more.
+impl ExactLanes for f32 {
+    type Lanes<V: Vector> = V::Floats;
     #[inline(always)]
-    fn at_least(_: Kernel, sums: &[Self; 32], product: C, addends: &[C; 32], least: C) -> u32 {
-        let bit = |i: usize| u32::from(product * sums[i].carried() + addends[i] >= least);
-        (0..32).fold(0, |bits, i| bits | bit(i) << i)
+    fn splat<V: Vector>(self, v: V) -> V::Floats {
+        v.floats(self)
+    }
+    #[inline(always)]
+    fn load<V: Vector>(v: V, from: &[f32; PANEL]) -> V::Floats {
+        v.load(from)
+    }
+    #[inline(always)]
+    fn numerators<V: Vector>(
+        v: V,
+        factor: V::Floats,
+        sums: V::Ints,
+        [offsets, of_row]: [V::Floats; 2],
+    ) -> V::Floats {
+        v.mul_add_exact(factor, v.to_floats(sums), v.add(offsets, of_row))
+    }
+    #[inline(always)]
+    fn to_floats<V: Vector>(_: V, numerators: V::Floats) -> V::Floats {
+        numerators
+    }
+    #[inline(always)]
+    fn are_positive<V: Vector>(v: V, numerators: V::Floats) -> u16 {
+        v.at_least(numerators, v.floats(0.0))
     }
 }
 
-impl SumIn<f32> for i32 {
+impl ExactLanes for i32 {
+    type Lanes<V: Vector> = V::Ints;
     #[inline(always)]
-    fn carried(self) -> f32 {
-        self as f32
+    fn splat<V: Vector>(self, v: V) -> V::Ints {
+        v.ints(self)
     }
-
     #[inline(always)]
-    fn at_least(
-        kernel: Kernel,
-        sums: &[i32; 32],
-        product: f32,
-        addends: &[f32; 32],
-        least: f32,
-    ) -> u32 {
-        kernel.at_least(sums, product, addends, least)
+    fn load<V: Vector>(v: V, from: &[i32; PANEL]) -> V::Ints {
+        v.load_ints(from)
     }
-}
-
-impl SumIn<i32> for i32 {
     #[inline(always)]
-    fn carried(self) -> i32 {
-        self
+    fn numerators<V: Vector>(
+        v: V,
+        factor: V::Ints,
+        sums: V::Ints,
+        [offsets, of_row]: [V::Ints; 2],
+    ) -> V::Ints {
+        v.add_ints(v.mul_ints(factor, sums), v.add_ints(offsets, of_row))
     }
-}
-
-impl<S: Copy + Into<i64>> SumIn<i64> for S {
     #[inline(always)]
-    fn carried(self) -> i64 {
-        self.into()
+    fn to_floats<V: Vector>(v: V, numerators: V::Ints) -> V::Floats {
+        v.to_floats(v.shift_right_1(numerators))
+    }
+    #[inline(always)]
+    fn are_positive<V: Vector>(v: V, numerators: V::Ints) -> u16 {
+        v.ints_at_least(numerators, v.ints(0))
     }
 }
 

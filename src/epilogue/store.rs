@@ -2,10 +2,9 @@
 
 use crate::kernel::Kernel;
 use ndarray::{ArrayView1, ArrayViewMut1, ArrayViewMut2, ArrayViewMut4, Axis, ShapeBuilder, s};
-use std::ops::Range;
 
 /// Consecutive positions of (filters, depth, height, width).
-pub(crate) enum Positions<'a, O> {
+enum Positions<'a, O> {
     /// (filter, position)
     Merged(ArrayViewMut2<'a, O>),
     /// All positions, and the first of those that are meant.
@@ -14,17 +13,16 @@ pub(crate) enum Positions<'a, O> {
 
 impl<'a, O> Positions<'a, O> {
     #[inline(always)]
-    pub(crate) fn new(mut out: ArrayViewMut4<'a, O>, positions: Range<usize>) -> Self {
+    fn new(mut out: ArrayViewMut4<'a, O>, start: usize, count: usize) -> Self {
         let merged = out.merge_axes(Axis(2), Axis(3)) && out.merge_axes(Axis(1), Axis(3));
         match merged {
-            true => Positions::Merged(out.slice_move(s![.., 0, 0, positions])),
-            false => Positions::Scattered(out, positions.start),
+            true => Positions::Merged(out.slice_move(s![.., 0, 0, start..start + count])),
+            false => Positions::Scattered(out, start),
         }
     }
 
     /// The outputs of one of them.
-    #[inline(always)]
-    pub(crate) fn at(&mut self, i: usize) -> ArrayViewMut1<'_, O> {
+    fn at(&mut self, i: usize) -> ArrayViewMut1<'_, O> {
         match self {
             Positions::Merged(out) => out.index_axis_mut(Axis(1), i),
             Positions::Scattered(out, start) => {
@@ -36,76 +34,65 @@ impl<'a, O> Positions<'a, O> {
     }
 }
 
-/// The outputs of consecutive positions, as a slice for each. Where those of a position do not lie
-/// side by side, they are written to a buffer first.
-pub(crate) struct OutputRows<'a, T> {
-    out: Positions<'a, T>,
-    /// Whether outputs are written to where they belong.
-    direct: bool,
-    /// `[position][filter]`.
-    buffer: &'a mut [T],
-    filters: usize,
-    count: usize,
+/// The outputs of consecutive positions, a row of each that is a slice. Where those of a position do
+/// not lie side by side, they are written to a buffer first.
+pub(crate) struct Rows<'a, O> {
+    /// (output, row)
+    rows: ArrayViewMut2<'a, O>,
+    /// Where they belong, if they are in the buffer.
+    out: Option<Positions<'a, O>>,
 }
 
-impl<'a, T: Copy> OutputRows<'a, T> {
+impl<'a, O: Copy> Rows<'a, O> {
     /// Those of `count` positions of `out` (filters, depth, height, width) from `start` on.
     #[inline(always)]
     pub(crate) fn new(
-        out: ArrayViewMut4<'a, T>,
+        out: ArrayViewMut4<'a, O>,
         start: usize,
         count: usize,
-        buffer: &'a mut [T],
+        buffer: &'a mut [O],
     ) -> Self {
-        let filters = out.len_of(Axis(0));
-        let between_filters = out.strides()[0];
-        let out = Positions::new(out, start..start + count);
-        let direct = matches!(out, Positions::Merged(_)) && (filters == 1 || between_filters == 1);
-        OutputRows { out, direct, buffer: &mut buffer[..count * filters], filters, count }
-    }
-
-    /// How many positions there are.
-    pub(crate) fn count(&self) -> usize {
-        self.count
-    }
-
-    /// Where to write the outputs of a position.
-    #[inline(always)]
-    pub(crate) fn row(&mut self, i: usize) -> &mut [T] {
-        let row = match &mut self.out {
-            Positions::Merged(out) if self.direct => out.index_axis_mut(Axis(1), i).into_slice(),
-            _ => None,
-        };
-        row.unwrap_or(&mut self.buffer[i * self.filters..][..self.filters])
-    }
-
-    /// Where to write the outputs of some positions: (filter, position), those of a position side by
-    /// side.
-    #[inline(always)]
-    pub(crate) fn lines(&mut self, positions: Range<usize>) -> ArrayViewMut2<'_, T> {
-        match &mut self.out {
-            Positions::Merged(out) if self.direct => out.slice_mut(s![.., positions]),
-            _ => {
-                let shape = (self.filters, positions.len()).strides((1, self.filters));
-                let buffer = &mut self.buffer[positions.start * self.filters..];
-                ArrayViewMut2::from_shape(shape, buffer).expect("as long as the positions")
+        let (filters, between_filters) = (out.len_of(Axis(0)), out.strides()[0]);
+        match Positions::new(out, start, count) {
+            Positions::Merged(rows) if filters == 1 || between_filters == 1 => {
+                Rows { rows, out: None }
+            }
+            out => {
+                let shape = (filters, count).strides((1, filters));
+                let rows = ArrayViewMut2::from_shape(shape, buffer).expect("as long as the rows");
+                Rows { rows, out: Some(out) }
             }
         }
     }
 
-    /// Moves what was written to where it belongs.
+    /// A row, if there is such.
     #[inline(always)]
-    pub(crate) fn finish(mut self, kernel: Kernel) {
-        match self.out {
-            _ if self.direct => {}
-            Positions::Merged(out) if out.ncols() == 1 || out.strides()[1] == 1 => {
-                kernel.transpose(self.buffer, out);
+    pub(crate) fn row(&mut self, i: usize) -> &mut [O] {
+        self.rows.index_axis_mut(Axis(1), i).into_slice().unwrap_or_default()
+    }
+
+    /// How many rows there are.
+    pub(crate) fn count(&self) -> usize {
+        self.rows.ncols()
+    }
+
+    /// Moves what has been written to where it belongs.
+    #[inline(always)]
+    pub(crate) fn finish(self, kernel: Kernel) {
+        let Rows { rows, out } = self;
+        let (filters, rows) = (rows.nrows(), rows.reversed_axes().into_slice());
+        match (out, rows) {
+            (Some(Positions::Merged(out)), Some(rows))
+                if out.ncols() == 1 || out.strides()[1] == 1 =>
+            {
+                kernel.transpose(rows, out);
             }
-            _ => {
-                for (i, row) in self.buffer.chunks(self.filters).enumerate() {
-                    self.out.at(i).assign(&ArrayView1::from(row));
+            (Some(mut out), Some(rows)) => {
+                for (i, row) in rows.chunks(filters).enumerate() {
+                    out.at(i).assign(&ArrayView1::from(row));
                 }
             }
+            _ => {}
         }
     }
 }

@@ -1,240 +1,343 @@
-//! Integer sums to floats.
+//! The formula by which integers become floats, for all outputs: [`OutputScale::of_numerators`], and
+//! in vectors [`scaled`].
 
 use crate::Element;
-use crate::epilogue::exact::{Carrier, Numerator, Precision, SumIn};
-use crate::epilogue::output_scale::{Epilogue, LastSteps};
-use crate::epilogue::store::OutputRows;
-use crate::epilogue::terms::Finishing;
-use crate::forward::gemm::{Bits, Finish, Tile};
-use crate::forward::tile_sums::Sums;
-use crate::kernel::{Code, ToFloats, same_type};
-use ndarray::{ArrayView5, ArrayViewMut2, ArrayViewMut4, s};
-use std::any::TypeId;
+use crate::element::{Family, Typed};
+use crate::epilogue::exact::{Accumulator, Exact, ExactLanes};
+use crate::epilogue::{Numerators, Output, TileOutputs, panel_of};
+use crate::kernel::{Code, Kernel, PANEL, Vector};
+use crate::options::OutputForm;
+use ndarray::{ArrayView5, s};
+use std::array::from_fn;
 use std::marker::PhantomData;
-use std::ops::Range;
+
+/// What floats are multiplied with and what is added to them, on their way to the output.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OutputScale<'a, T> {
+    pub(crate) form: OutputForm,
+    /// Products in a dot product.
+    pub(crate) row_len: usize,
+    /// Scale of each filter, or nothing.
+    pub(crate) scales: &'a [T],
+    /// XNOR-Net's K, times the scale of the sample, `[image][position][group]`, or nothing.
+    pub(crate) k_map: &'a [T],
+    /// Bias of each filter, or nothing.
+    pub(crate) bias: &'a [T],
+}
+
+/// What the floats of a panel are scaled with. What there is none of leaves every number as it is, a
+/// zero of either sign too: a scale of 1, a bias of -0.
+pub(super) struct PanelScale<T> {
+    pub(super) scales: [T; PANEL],
+    pub(super) bias: [T; PANEL],
+}
+
+impl<T: Element> OutputScale<'_, T> {
+    /// What becomes of one numerator, without K.
+    pub(crate) fn output(&self, filter: usize, numerator: i64, denominator: i64) -> T {
+        let scale = self.scales.get(filter).copied().unwrap_or(T::one());
+        let bias = self.bias.get(filter).copied().unwrap_or(-T::zero());
+        T::of_integer(numerator) / T::of_integer(denominator) * scale + bias
+    }
+
+    /// Writes the outputs of the row of this index from its dot products with filters from the first
+    /// on.
+    pub(crate) fn finish_floats(&self, first_filter: usize, row: usize, dots: &[T], out: &mut [T]) {
+        let k = self.k(row);
+        // Half of K + dot, or the dot product as it is.
+        let (addend, factor) = match self.form {
+            OutputForm::Dot => (-T::zero(), T::one()),
+            OutputForm::Offset { .. } => (T::of_integer(self.row_len as i64), T::of(0.5)),
+        };
+        let panels = dots.chunks(PANEL).zip(out.chunks_mut(PANEL)).enumerate();
+        for (i, (dots, out)) in panels {
+            let values = panel_of(dots, 0, T::zero()).map(|dot| (addend + dot) * factor);
+            let values = self.of_filters(first_filter + i * PANEL).scaled(values, k);
+            out.copy_from_slice(&values[..out.len()]);
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn k(&self, row: usize) -> T {
+        self.k_map.get(row).copied().unwrap_or(T::one())
+    }
+
+    #[inline(always)]
+    fn of_filters(&self, first: usize) -> PanelScale<T> {
+        PanelScale {
+            scales: panel_of(self.scales, first, T::one()),
+            bias: panel_of(self.bias, first, -T::zero()),
+        }
+    }
+}
+
+impl<T: Element> PanelScale<T> {
+    #[inline(always)]
+    fn scaled(&self, values: [T; PANEL], k: T) -> [T; PANEL] {
+        from_fn(|f| values[f] * self.scales[f] * k + self.bias[f])
+    }
+}
+
+/// What numerators are divided by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Denominator<T> {
+    denominator: T,
+    inverse: T,
+    /// Whether multiplying and adding in one instruction takes the place of dividing.
+    fused: bool,
+}
+
+impl<T: Element> Denominator<T> {
+    fn new(denominator: i64, kernel: Kernel) -> Self {
+        let denominator = T::of_integer(denominator);
+        let fused = kernel.has_fused_multiply_add();
+        Denominator { denominator, inverse: denominator.recip(), fused }
+    }
+
+    /// Quotients of integers, rounded as a division rounds them, which takes several times as long
+    /// as two fused instructions: see [`Vector::quotient`].
+    #[inline(always)]
+    fn divide(self, numerators: [T; PANEL]) -> [T; PANEL] {
+        let Denominator { denominator, inverse, fused } = self;
+        if denominator == T::one() {
+            numerators
+        } else if fused {
+            numerators.map(|n| {
+                let estimate = n * inverse;
+                (-estimate).mul_add(denominator, n).mul_add(inverse, estimate)
+            })
+        } else {
+            numerators.map(|n| n / denominator)
+        }
+    }
+}
 
 /// Integer sums to floats.
 pub(crate) struct FloatOutput<'a, T> {
-    pub(crate) finishing: Finishing<'a>,
-    pub(crate) epilogue: Epilogue<'a, T>,
+    pub(super) numerators: Numerators<'a>,
+    pub(super) scale: OutputScale<'a, T>,
+    pub(super) denominator: Denominator<T>,
     /// What is added to the outputs at last, of their shape.
-    pub(crate) residual: Option<ArrayView5<'a, T>>,
+    pub(super) residual: Option<ArrayView5<'a, T>>,
 }
 
-impl<T: Element> Finish for FloatOutput<'_, T> {
-    type Out = T;
-    const FILTERS: usize = 1;
-
-    fn buffer_len(&self, rows: usize, filters: usize) -> usize {
-        rows * filters
+impl<'a, T: Element> FloatOutput<'a, T> {
+    pub(crate) fn new(
+        numerators: Numerators<'a>,
+        scale: OutputScale<'a, T>,
+        residual: Option<ArrayView5<'a, T>>,
+    ) -> Self {
+        let denominator = numerators.zero_points.denominator;
+        let denominator = Denominator::new(denominator, numerators.kernel);
+        FloatOutput { numerators, scale, denominator, residual }
     }
 
-    fn finishes_differing(&self) -> bool {
-        self.finishing.padding.precision() == Precision::Float
-            && TypeId::of::<T>() == TypeId::of::<f32>()
-            && self.epilogue.k_map.is_empty()
-    }
-
+    /// Whether numerators are outputs.
     #[inline(always)]
-    fn finish_differing(&self, bits: Bits<'_>, out: ArrayViewMut2<'_, T>) {
-        let numerator = self.finishing.numerator;
-        let finish = ToFloats {
-            product: f32::of_twice(numerator.product),
-            addends: self.finishing.addends(&bits),
-            denominator: numerator.denominator as f32,
-            factors: of_filters(self.epilogue.factors, &bits.filters),
-            bias: of_filters(self.epilogue.bias, &bits.filters),
-        };
-        self.finishing.kernel.differing_to_floats(bits.rows, bits.planes, finish, out);
+    fn is_plain(&self) -> bool {
+        let OutputScale { scales, k_map, bias, .. } = self.scale;
+        let unscaled = scales.is_empty() && k_map.is_empty() && bias.is_empty();
+        unscaled && self.denominator.denominator == T::one()
     }
 
+    /// The formula.
     #[inline(always)]
-    fn finish_last(&self, tile: &Tile<'_>, filters: Range<usize>, rows: &mut OutputRows<'_, T>) {
-        self.add_residual(tile.image, tile.position, filters, rows);
-    }
-
-    fn finish(
+    pub(super) fn values<A: Exact>(
         &self,
-        tile: &Sums<'_>,
-        buffer: &mut [T],
-        out: &mut ArrayViewMut4<'_, T>,
-        start: usize,
+        sums: [A; PANEL],
+        (offsets, of_row): ([A; PANEL], A),
+        scale: &PanelScale<T>,
+        k: T,
+    ) -> [T; PANEL] {
+        let factor = A::of_twice(self.numerators.zero_points.sum_factor);
+        let numerators = from_fn(|f| (factor * sums[f] + (offsets[f] + of_row)).to_float());
+        scale.scaled(self.denominator.divide(numerators), k)
+    }
+
+    /// Makes the outputs of a row with a panel.
+    #[inline(always)]
+    fn panel<A: Exact>(
+        &self,
+        outputs: &mut TileOutputs<'_, T>,
+        row: usize,
+        panel: usize,
+        sums: [A; PANEL],
     ) {
-        // Apart from the products, so that it is compiled once for all of them.
-        let out = out.view_mut();
-        self.finishing.kernel.vectorize(FinishTile { output: self, tile, buffer, out, start });
+        let index = outputs.index + row * self.numerators.geometry.groups();
+        let (offsets, of_row) = self.numerators.terms(outputs.tile.position + row, index);
+        let first = outputs.first_filter(panel);
+        let offsets = panel_of(offsets, first, A::default());
+        let scale = self.scale.of_filters(first);
+        let values = self.values(sums, (offsets, of_row), &scale, self.scale.k(index));
+        let lanes = outputs.lanes(panel);
+        let to = first + lanes.start - outputs.tile.filters.start;
+        outputs.rows.row(row)[to..][..lanes.len()].copy_from_slice(&values[lanes]);
     }
 }
 
-/// Those of some filters, or nothing if there are none.
-fn of_filters<'n, T: Element>(numbers: &'n [T], filters: &Range<usize>) -> &'n [f32] {
-    let numbers = same_type(numbers).unwrap_or_default();
-    numbers.get(filters.clone()).unwrap_or_default()
-}
-
-struct FinishTile<'a, 'b, T> {
+/// Makes the outputs of a row with some panels from sums in memory.
+struct OfSums<'a, 'b, 'c, T> {
     output: &'a FloatOutput<'b, T>,
-    tile: &'a Sums<'a>,
-    buffer: &'a mut [T],
-    out: ArrayViewMut4<'a, T>,
-    start: usize,
+    outputs: &'a mut TileOutputs<'c, T>,
+    row: usize,
+    panel: usize,
+    sums: &'a [[i32; PANEL]],
 }
 
-impl<T: Element> Code for FinishTile<'_, '_, T> {
+impl<T: Element> Code for OfSums<'_, '_, '_, T> {
     type Output = ();
 
     #[inline(always)]
     fn run(self) {
-        let Sums { sums, wide, .. } = *self.tile;
-        match (self.output.finishing.padding.precision(), wide.is_empty()) {
-            (Precision::Float, true) => self.write::<f32, _>(sums),
-            (Precision::Narrow, true) => self.write::<i32, _>(sums),
-            (Precision::Wide, true) => self.write::<i64, _>(sums),
-            (_, false) => self.write::<i64, _>(wide),
-        }
-    }
-}
-
-impl<T: Element> FinishTile<'_, '_, T> {
-    #[inline(always)]
-    fn write<C: Carrier, S: SumIn<C>>(self, sums: &[S]) {
-        let FinishTile { output, tile, buffer, out, start } = self;
-        let mut rows = OutputRows::new(out, start, tile.rows, buffer);
-        let Numerator { product, denominator, .. } = output.finishing.numerator;
-        let product = C::of_twice(product);
-        let writer = RowWriter { output, tile, sums, rows: &mut rows };
-        if output.finishing.code_sums.is_empty() && denominator == 1 {
-            writer.run(|sum, addend: C, _| (product * sum.carried() + addend).to_float());
-        } else {
-            let denominator = T::of_integer(denominator);
-            let numerator =
-                |sum: S, addend, row| (product * sum.carried() + (row + addend)).to_float::<T>();
-            if output.finishing.kernel.has_fused_multiply_add() {
-                let inverse = denominator.recip();
-                writer.run(|sum, addend, row: C| {
-                    quotient(numerator(sum, addend, row), denominator, inverse)
-                });
-            } else {
-                writer.run(|sum, addend, row| numerator(sum, addend, row) / denominator);
+        let OfSums { output, outputs, row, panel, sums } = self;
+        for (panel, &sums) in (panel..).zip(sums) {
+            match output.numerators.padding.accumulator() {
+                Accumulator::F32 => output.panel(outputs, row, panel, sums.map(f32::of_sum)),
+                Accumulator::I32 => output.panel(outputs, row, panel, sums),
+                Accumulator::I64 => output.panel(outputs, row, panel, sums.map(i64::of_sum)),
             }
         }
-        output.add_residual(tile.image, tile.position, tile.filters.clone(), &mut rows);
-        rows.finish(output.finishing.kernel);
     }
 }
 
-impl<T: Element> FloatOutput<'_, T> {
-    /// Adds the residual, if there is one, to outputs from a position on.
+/// Runs code apart from the kernels, so that they stay short.
+#[inline(never)]
+fn run_apart<V: Vector, C: Code>(v: V, code: C) -> C::Output {
+    v.run(code)
+}
+
+/// The formula from numerators on, which `PLAIN` ones are the outputs of.
+#[inline(always)]
+pub(super) fn scaled<V: Vector, const PLAIN: bool>(
+    v: V,
+    numerators: V::Floats,
+    denominator: Denominator<f32>,
+    (scales, k, bias): (V::Floats, V::Floats, V::Floats),
+) -> V::Floats {
+    let Denominator { denominator, inverse, .. } = denominator;
+    let quotients = match PLAIN || denominator == 1.0 {
+        true => numerators,
+        false => v.quotient(numerators, denominator, inverse),
+    };
+    match PLAIN {
+        true => quotients,
+        false => v.add(v.mul(v.mul(quotients, scales), k), bias),
+    }
+}
+
+impl FloatOutput<'_, f32> {
+    /// Makes the outputs of a block while it is in registers. The first filter of the tile is the
+    /// first of a panel.
     #[inline(always)]
-    fn add_residual(
+    fn in_registers<A: ExactLanes, V: Vector, const M: usize, const P: usize, const PLAIN: bool>(
         &self,
-        image: usize,
-        position: usize,
-        filters: Range<usize>,
-        rows: &mut OutputRows<'_, T>,
+        v: V,
+        outputs: &mut TileOutputs<'_, f32>,
+        (row, panel): (usize, usize),
+        sums: &[[V::Ints; P]; M],
     ) {
+        let Numerators { geometry, zero_points, .. } = self.numerators;
+        let factor = A::of_twice(zero_points.sum_factor).splat(v);
+        let (to, first) = (panel * PANEL, outputs.first_filter(panel));
+        let of_panel = |numbers: &[f32], p: usize, default: f32| match numbers.is_empty() {
+            true => v.floats(default),
+            false => v.load(&numbers[first + p * PANEL..]),
+        };
+        let scales: [_; P] = from_fn(|p| of_panel(self.scale.scales, p, 1.0));
+        let bias: [_; P] = from_fn(|p| of_panel(self.scale.bias, p, -0.0));
+        for (row, sums) in (row..).zip(sums) {
+            let index = outputs.index + row * geometry.groups();
+            let (offsets, of_row) = self.numerators.terms::<A>(outputs.tile.position + row, index);
+            let (offsets, of_row) = (&offsets[first..][..P * PANEL], of_row.splat(v));
+            let k = v.floats(self.scale.k(index));
+            let out = &mut outputs.rows.row(row)[to..];
+            for (p, offsets) in offsets.as_chunks().0.iter().enumerate() {
+                let offsets = [A::load(v, offsets), of_row];
+                let numerators = A::to_floats(v, A::numerators(v, factor, sums[p], offsets));
+                let scale = (scales[p], k, bias[p]);
+                let values = scaled::<V, PLAIN>(v, numerators, self.denominator, scale);
+                v.store(values, &mut out[p * PANEL..]);
+            }
+        }
+    }
+}
+
+/// An output and its tile, for each `T`.
+struct OutputOfTile<'a, 'b, 'c>(PhantomData<(&'a &'b (), &'a &'c ())>);
+
+impl<'a, 'b, 'c> Family for OutputOfTile<'a, 'b, 'c> {
+    type Of<T: Element> = (&'a FloatOutput<'b, T>, &'a mut TileOutputs<'c, T>);
+}
+
+impl<T: Element> Output for FloatOutput<'_, T> {
+    type Element = T;
+    const FILTERS: usize = 1;
+
+    fn numerators(&self) -> &Numerators<'_> {
+        &self.numerators
+    }
+
+    #[inline(always)]
+    fn block<V: Vector, const M: usize, const P: usize>(
+        &self,
+        v: V,
+        outputs: &mut TileOutputs<'_, T>,
+        row: usize,
+        panel: usize,
+        sums: &[[V::Ints; P]; M],
+    ) {
+        let TileOutputs { tile, .. } = &*outputs;
+        let begins_panel = tile.filters.start.is_multiple_of(PANEL);
+        let accumulator = begins_panel.then(|| self.numerators.padding.accumulator());
+        let of_tile = (self, &mut *outputs);
+        if let Typed::F32((this, outputs)) = T::typed::<OutputOfTile<'_, '_, '_>>(of_tile) {
+            let at = (row, panel);
+            match accumulator {
+                Some(Accumulator::F32) if this.is_plain() => {
+                    return this.in_registers::<f32, V, M, P, true>(v, outputs, at, sums);
+                }
+                Some(Accumulator::F32) => {
+                    return this.in_registers::<f32, V, M, P, false>(v, outputs, at, sums);
+                }
+                Some(Accumulator::I32) => {
+                    return this.in_registers::<i32, V, M, P, false>(v, outputs, at, sums);
+                }
+                _ => {}
+            }
+        }
+        for (row, sums) in (row..).zip(sums) {
+            let mut stored = [[0; PANEL]; P];
+            stored.iter_mut().zip(sums).for_each(|(stored, &sums)| v.store_ints(sums, stored));
+            let outputs = &mut *outputs;
+            run_apart(v, OfSums { output: self, outputs, row, panel, sums: &stored });
+        }
+    }
+
+    fn long_sums(
+        &self,
+        outputs: &mut TileOutputs<'_, T>,
+        row: usize,
+        panel: usize,
+        sums: &[i64; PANEL],
+    ) {
+        self.panel(outputs, row, panel, *sums);
+    }
+
+    /// Adds the residual, if there is one.
+    #[inline(always)]
+    fn finish(&self, outputs: &mut TileOutputs<'_, T>) {
         let Some(residual) = &self.residual else { return };
-        let [_, height, width] = self.finishing.geometry.output;
+        let [_, height, width] = self.numerators.geometry.output;
+        let TileOutputs { tile, rows, .. } = outputs;
         for i in 0..rows.count() {
-            let at = position + i;
+            let at = tile.position + i;
             let at = [at / (height * width), at / width % height, at % width];
-            let residual = residual.slice(s![image, filters.clone(), at[0], at[1], at[2]]);
+            let filters = tile.filters.clone();
+            let residual = residual.slice(s![tile.image, filters, at[0], at[1], at[2]]);
             let out = rows.row(i).iter_mut();
             match residual.as_slice() {
                 Some(residual) => out.zip(residual).for_each(|(out, &r)| *out += r),
                 None => out.zip(&residual).for_each(|(out, &r)| *out += r),
-            }
-        }
-    }
-}
-
-/// Writes the outputs of a tile, position by position.
-struct RowWriter<'a, 'b, 'o, T, S> {
-    output: &'a FloatOutput<'b, T>,
-    tile: &'a Sums<'a>,
-    sums: &'a [S],
-    rows: &'a mut OutputRows<'o, T>,
-}
-
-impl<T: Element, S: Copy> RowWriter<'_, '_, '_, T, S> {
-    /// `value` makes the value before the last steps of a sum, what is added to it for the filter
-    /// and what for the row.
-    #[inline(always)]
-    fn run<C: Carrier>(self, value: impl Fn(S, C, C) -> T) {
-        let filters = self.tile.filters.clone();
-        let epilogue = &self.output.epilogue;
-        epilogue.last_steps(filters, WriteRows { writer: self, value, carrier: PhantomData });
-    }
-}
-
-struct WriteRows<W, F, C> {
-    writer: W,
-    value: F,
-    carrier: PhantomData<C>,
-}
-
-impl<T, S, C, F> LastSteps<T> for WriteRows<RowWriter<'_, '_, '_, T, S>, F, C>
-where
-    T: Element,
-    S: Copy,
-    C: Carrier,
-    F: Fn(S, C, C) -> T,
-{
-    #[inline(always)]
-    fn run(self, filters: usize, last: impl Fn(T, usize, T) -> T) {
-        let RowWriter { output, tile, sums, rows } = self.writer;
-        let k_map = output.epilogue.k_map;
-        for i in 0..tile.rows {
-            let row = output.finishing.row(tile.image, tile.position + i, tile.group);
-            let k = k_map.get(row).copied().unwrap_or_default();
-            let code_sum = output.finishing.code_sums.get(row).copied().unwrap_or_default();
-            let row = C::of_twice(output.finishing.numerator.row * code_sum);
-            let addends =
-                output.finishing.padding.addends::<C>(output.finishing.geometry, tile.position + i);
-            let addends = &addends[tile.filters.start..][..filters];
-            let sums = &sums[i * tile.stride..][..filters];
-            let out = &mut rows.row(i)[..filters];
-            for f in 0..filters {
-                out[f] = last((self.value)(sums[f], addends[f], row), f, k);
-            }
-        }
-    }
-}
-
-/// A quotient of integers, rounded as a division rounds it, which takes several times as long.
-///
-/// The first estimate is less than two units in its last place away, so what it leaves over is
-/// computed exactly; and no quotient by an integer of less than 23 bits lies so close to the middle
-/// of two numbers that the error of the inverse could take it to the wrong one.
-#[inline(always)]
-pub(crate) fn quotient<T: Element>(numerator: T, denominator: T, inverse: T) -> T {
-    let estimate = numerator * inverse;
-    let left_over = (-estimate).mul_add(denominator, numerator);
-    left_over.mul_add(inverse, estimate)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn quotients_are_those_of_divisions() {
-        let levels = [1, 2, 3, 7, 15, 31, 63, 127, 255];
-        let denominators = levels.iter().flat_map(|a| levels.iter().map(move |b| a * b));
-        for denominator in denominators.flat_map(|d| [d, 2 * d]) {
-            let mut random = 1u64;
-            for i in 0..3000 {
-                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                // Small ones, multiples and their neighbours, and any up to 40 bits.
-                let numerator = match i % 3 {
-                    0 => i / 3 - 500,
-                    1 => denominator * (random >> 50) as i64 + i % 5 - 2,
-                    _ => (random as i64) >> (24 + i % 30),
-                };
-                let (n, d) = (numerator as f32, denominator as f32);
-                assert_eq!(quotient(n, d, d.recip()).to_bits(), (n / d).to_bits(), "{n} / {d}");
-                let (n, d) = (numerator as f64, denominator as f64);
-                assert_eq!(quotient(n, d, d.recip()).to_bits(), (n / d).to_bits(), "{n} / {d}");
             }
         }
     }

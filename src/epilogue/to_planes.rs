@@ -1,11 +1,13 @@
 //! Integer sums to floats, of a filter alone: along the lines of its outputs.
 
 use crate::Element;
-use crate::epilogue::exact::{Carrier, Precision, SumIn};
-use crate::epilogue::runs::map_runs;
-use crate::epilogue::to_floats::{FloatOutput, quotient};
-use crate::kernel::Code;
-use ndarray::{ArrayView2, ArrayViewMut2, s};
+use crate::element::{Family, Typed};
+use crate::epilogue::exact::{Accumulator, Exact, ExactLanes};
+use crate::epilogue::panel_of;
+use crate::epilogue::to_floats::{Denominator, FloatOutput, PanelScale, scaled};
+use crate::kernel::{Code, PANEL, Vector, with_vectors};
+use ndarray::{ArrayViewMut2, s};
+use std::marker::PhantomData;
 
 /// The sums of a filter at one depth of an image.
 #[derive(Clone, Copy)]
@@ -18,82 +20,113 @@ pub(crate) struct PlaneSums<'a, S> {
     pub(crate) depth: usize,
 }
 
-impl<T: Element> FloatOutput<'_, T> {
-    /// Writes the outputs of a plane (height, width), of whose lines each is a slice. All positions
-    /// must be of one kind, and those of an image have the same K, the scale of its sample.
-    pub(crate) fn write_plane<S: Copy + Into<i32>>(
-        &self,
-        plane: PlaneSums<'_, S>,
-        out: ArrayViewMut2<'_, T>,
-    ) {
-        self.finishing.kernel.vectorize(WritePlane { output: self, plane, out });
-    }
+/// What is added to the sums of a filter, and what its outputs in an image are scaled with.
+#[derive(Clone, Copy)]
+struct PlaneTerms<T> {
+    /// Twice the offset.
+    offset: i64,
+    scale: T,
+    k: T,
+    bias: T,
 }
 
-struct WritePlane<'a, 'b, T, S> {
+struct WritePlane<'a, 'b, V, T, S> {
+    v: V,
     output: &'a FloatOutput<'b, T>,
     plane: PlaneSums<'a, S>,
     out: ArrayViewMut2<'a, T>,
 }
 
-impl<T: Element, S: Copy + Into<i32>> Code for WritePlane<'_, '_, T, S> {
+impl<V: Vector, T: Element, S: Copy + Default + Into<i32>> Code for WritePlane<'_, '_, V, T, S> {
     type Output = ();
 
     #[inline(always)]
     fn run(self) {
-        match self.output.finishing.padding.precision() {
-            Precision::Float => self.write::<f32>(),
-            // Rare, and compiled once.
-            Precision::Narrow | Precision::Wide => self.write::<i64>(),
-        }
-    }
-}
-
-impl<T: Element, S: Copy + Into<i32>> WritePlane<'_, '_, T, S> {
-    #[inline(always)]
-    fn write<C: Carrier>(self)
-    where
-        i32: SumIn<C>,
-    {
-        let WritePlane { output, plane: PlaneSums { image, filter, depth, .. }, .. } = self;
-        let epilogue = &output.epilogue;
-        let product = C::of_twice(output.finishing.numerator.product);
-        let addend = C::of_twice(output.finishing.padding.wide()[filter]);
-        let denominator = T::of_integer(output.finishing.numerator.denominator);
-        let inverse = denominator.recip();
-        // What changes no number, whatever its sign, where there is none.
-        let factor = epilogue.factors.get(filter).copied().unwrap_or(T::one());
-        let row = output.finishing.row(image, 0, 0);
-        let scale = epilogue.k_map.get(row).copied().unwrap_or(T::one());
-        let bias = epilogue.bias.get(filter).copied().unwrap_or(-T::zero());
-        let numerator = |sum: S| (product * sum.into().carried() + addend).to_float::<T>();
-        let last = |y: T| y * factor * scale + bias;
-        let residual = output.residual.as_ref().map(|r| r.slice(s![image, filter, depth, .., ..]));
-        if denominator == T::one() {
-            self.lines(residual, |sum| last(numerator(sum)));
-        } else if output.finishing.kernel.has_fused_multiply_add() {
-            self.lines(residual, |sum| last(quotient(numerator(sum), denominator, inverse)));
-        } else {
-            self.lines(residual, |sum| last(numerator(sum) / denominator));
-        }
-    }
-
-    #[inline(always)]
-    fn lines(mut self, residual: Option<ArrayView2<'_, T>>, value: impl Fn(S) -> T) {
-        let PlaneSums { sums, step, .. } = self.plane;
+        let WritePlane { v, output, plane, mut out } = self;
+        let PlaneSums { sums, step, image, filter, depth } = plane;
+        let FloatOutput { numerators, scale, residual, .. } = output;
+        let residual = residual.as_ref().map(|r| r.slice(s![image, filter, depth, .., ..]));
+        let terms = PlaneTerms {
+            offset: numerators.padding.i64()[filter],
+            scale: scale.scales.get(filter).copied().unwrap_or(T::one()),
+            k: scale.k(numerators.index(image, 0, 0)),
+            bias: scale.bias.get(filter).copied().unwrap_or(-T::zero()),
+        };
         // Without gaps, the plane is one line.
-        if step == self.out.ncols()
+        if step == out.ncols()
             && residual.is_none()
-            && let Some(line) = self.out.as_slice_mut()
+            && let Some(line) = out.as_slice_mut()
         {
-            return map_runs(&sums[..line.len()], line, value);
+            return output.line(v, sums, terms, line);
         }
-        for (i, line) in self.out.outer_iter_mut().enumerate() {
+        for (i, line) in out.outer_iter_mut().enumerate() {
             let Some(line) = line.into_slice() else { continue };
-            map_runs(&sums[i * step..][..line.len()], line, &value);
+            output.line(v, &sums[i * step..], terms, line);
             if let Some(residual) = &residual {
                 line.iter_mut().zip(residual.row(i)).for_each(|(out, &r)| *out += r);
             }
         }
     }
+}
+
+impl<T: Element> FloatOutput<'_, T> {
+    /// Writes the outputs of a plane (height, width), of whose lines each is a slice. All positions
+    /// must be of one border class, and those of an image have the same K, the scale of its sample.
+    pub(crate) fn write_plane<S: Copy + Default + Into<i32>>(
+        &self,
+        plane: PlaneSums<'_, S>,
+        out: ArrayViewMut2<'_, T>,
+    ) {
+        let kernel = self.numerators.kernel;
+        with_vectors!(kernel, |v| v.run(WritePlane { v, output: self, plane, out }));
+    }
+
+    #[inline(always)]
+    fn line<V: Vector, S: Copy + Default + Into<i32>>(
+        &self,
+        v: V,
+        sums: &[S],
+        terms: PlaneTerms<T>,
+        line: &mut [T],
+    ) {
+        if self.numerators.padding.accumulator() != Accumulator::F32 {
+            return self.scalar_line::<i64, S>(sums, terms, line); // rare, and compiled once
+        }
+        let of_line = (self.denominator, terms, &mut *line);
+        let Typed::F32((denominator, terms, line)) = T::typed::<Line<'_>>(of_line) else {
+            return self.scalar_line::<f32, S>(sums, terms, line);
+        };
+        let of_twice = |twice| f32::of_twice(twice).splat(v);
+        let factor = of_twice(self.numerators.zero_points.sum_factor);
+        let offsets = [of_twice(terms.offset), v.floats(0.0)];
+        let scale = (v.floats(terms.scale), v.floats(terms.k), v.floats(terms.bias));
+        for (i, line) in line.chunks_mut(PANEL).enumerate() {
+            let sums = v.load_ints(&panel_of(sums, i * PANEL, S::default()).map(S::into));
+            let numerators = f32::numerators(v, factor, sums, offsets);
+            v.store(scaled::<V, false>(v, numerators, denominator, scale), line);
+        }
+    }
+
+    #[inline(always)]
+    fn scalar_line<A: Exact, S: Copy + Default + Into<i32>>(
+        &self,
+        sums: &[S],
+        terms: PlaneTerms<T>,
+        line: &mut [T],
+    ) {
+        let offsets = ([A::of_twice(terms.offset); PANEL], A::default());
+        let scale = PanelScale { scales: [terms.scale; PANEL], bias: [terms.bias; PANEL] };
+        for (i, line) in line.chunks_mut(PANEL).enumerate() {
+            let sums = panel_of(sums, i * PANEL, S::default()).map(|sum| A::of_sum(sum.into()));
+            let values = self.values(sums, offsets, &scale, terms.k);
+            line.copy_from_slice(&values[..line.len()]);
+        }
+    }
+}
+
+/// What makes a line, for each `T`.
+struct Line<'a>(PhantomData<&'a ()>);
+
+impl<'a> Family for Line<'a> {
+    type Of<T: Element> = (Denominator<T>, PlaneTerms<T>, &'a mut [T]);
 }

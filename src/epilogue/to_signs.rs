@@ -1,128 +1,170 @@
-//! Integer sums to the signs of what floats would have become of them (see `fold`).
+//! Integer sums to the signs of what floats would have become of them: numerators are compared with
+//! the threshold of their filter, which `layers::fold` finds.
 
-use crate::epilogue::exact::{Carrier, Precision, SumIn};
-use crate::epilogue::store::Positions;
-use crate::epilogue::terms::Finishing;
-use crate::forward::gemm::{Bits, Finish};
-use crate::forward::tile_sums::Sums;
-use crate::kernel::{Code, ToSigns};
-use ndarray::{ArrayViewMut1, ArrayViewMut2, ArrayViewMut4};
+use crate::epilogue::exact::{Accumulator, Exact, ExactLanes};
+use crate::epilogue::{Numerators, Output, TileOutputs, panel_of};
+use crate::kernel::{PANEL, Vector};
+use std::array::from_fn;
 
-/// Compares numerators with the threshold of their filter, and packs the bits: an output element
-/// is a word of 32 filters.
-pub(crate) struct BitOutput<'a> {
-    pub(crate) finishing: Finishing<'a>,
-    /// Bits that are turned over, 32 filters a word.
-    pub(crate) flips: &'a [u32],
+/// Filters that share a word of the output.
+const WORD: usize = u32::BITS as usize;
+
+/// Bias, scales, batch normalization and sign behind a layer, folded into one comparison of
+/// integers a filter. Made by [`QFullyConnected::fold`](crate::QFullyConnected::fold) and
+/// [`QConvolution::fold`](crate::QConvolution::fold), once for many forwards.
+///
+/// The signs are exactly those that the floats would have, for every input: thresholds are not
+/// solved for but found by bisection over the float computation itself, each step of which is
+/// monotone, with its rounding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignThresholds {
+    /// `bit = (numerator >= threshold) ^ flip` for each filter.
+    thresholds: Vec<i64>,
+    /// The flips of 32 filters a word, as the bits of a pixel in a [`BitTensor`](crate::BitTensor).
+    flips: Vec<u32>,
 }
 
-impl Finish for BitOutput<'_> {
-    type Out = u32;
-    const FILTERS: usize = 32;
-
-    fn buffer_len(&self, rows: usize, filters: usize) -> usize {
-        rows * filters.div_ceil(32)
+impl SignThresholds {
+    /// Filters of the layer: channels of its output.
+    pub fn filters(&self) -> usize {
+        self.thresholds.len()
     }
 
-    fn finishes_differing(&self) -> bool {
-        self.finishing.padding.precision() == Precision::Float
+    /// The sign (+1: true) of a filter's output whose dot product has the given numerator, or
+    /// nothing if there is no such filter.
+    ///
+    /// The numerator is what the layer divides by the product of its denominators (see
+    /// [`Levels`](crate::Levels)), before any scale: the dot product itself where activations and
+    /// weights are signs. With [`OutputForm::Offset`](crate::OutputForm::Offset) it is the
+    /// numerator of `K + dot`.
+    pub fn is_positive(&self, filter: usize, numerator: i64) -> Option<bool> {
+        let threshold = self.thresholds.get(filter)?;
+        let flip = self.flips[filter / 32] >> (filter % 32) & 1 == 1;
+        Some((numerator >= *threshold) != flip)
     }
 
+    /// `bit = (numerator >= threshold) ^ flip` for each filter.
+    pub(crate) fn thresholds(&self) -> &[i64] {
+        &self.thresholds
+    }
+
+    /// The flips, 32 filters a word, the first lowest.
+    pub(crate) fn flips(&self) -> &[u32] {
+        &self.flips
+    }
+
+    /// Thresholds and flips of as many filters.
+    pub(crate) fn new(thresholds: Vec<i64>, flips: Vec<u32>) -> Self {
+        SignThresholds { thresholds, flips }
+    }
+}
+
+/// Integer sums to signs. Rows of outputs lie where they belong, as words may hold filters of other
+/// groups too.
+pub(crate) struct SignOutput<'a> {
+    /// Thresholds are part of the offsets.
+    pub(crate) numerators: Numerators<'a>,
+    pub(crate) thresholds: &'a SignThresholds,
+}
+
+impl SignOutput<'_> {
+    /// Packs the signs of a row with some panels.
     #[inline(always)]
-    fn finish_differing(&self, bits: Bits<'_>, out: ArrayViewMut2<'_, u32>) {
-        let finish = ToSigns {
-            product: f32::of_twice(self.finishing.numerator.product),
-            addends: self.finishing.addends(&bits),
-            flips: &self.flips[bits.filters.start / 32..bits.filters.end.div_ceil(32)],
-        };
-        self.finishing.kernel.differing_to_signs(bits.rows, bits.planes, finish, out);
-    }
-
-    fn finish(
+    fn pack<const P: usize>(
         &self,
-        tile: &Sums<'_>,
-        _: &mut [u32],
-        out: &mut ArrayViewMut4<'_, u32>,
-        start: usize,
+        outputs: &mut TileOutputs<'_, u32>,
+        row: usize,
+        panel: usize,
+        signs: [u16; P],
     ) {
-        // Apart from the products, so that it is compiled once for all of them.
-        self.finishing.kernel.vectorize(FinishTile {
-            output: self,
-            tile,
-            out: out.view_mut(),
-            start,
-        });
+        // Words of two panels each, from the first of these on.
+        let lanes: [_; P] = from_fn(|p| outputs.lanes(panel + p));
+        let first_word = outputs.tile.filters.start / WORD;
+        let first = outputs.first_filter(panel);
+        let words = outputs.rows.row(row);
+        for p in 0..P {
+            let at = first + p * PANEL;
+            let (word, shift) = (at / WORD, at % WORD);
+            let held = (u32::MAX >> (WORD - lanes[p].len())) << lanes[p].start << shift;
+            let signs = u32::from(signs[p]) << shift ^ self.thresholds.flips[word];
+            let word = &mut words[word - first_word];
+            *word = *word & !held | signs & held;
+        }
     }
-}
-
-struct FinishTile<'a, 'b> {
-    output: &'a BitOutput<'b>,
-    tile: &'a Sums<'a>,
-    out: ArrayViewMut4<'a, u32>,
-    start: usize,
-}
-
-impl Code for FinishTile<'_, '_> {
-    type Output = ();
 
     #[inline(always)]
-    fn run(self) {
-        let Sums { sums, wide, .. } = *self.tile;
-        match (self.output.finishing.padding.precision(), wide.is_empty()) {
-            (Precision::Float, true) => self.write::<f32, _>(sums),
-            (Precision::Narrow, true) => self.write::<i32, _>(sums),
-            (Precision::Wide, true) => self.write::<i64, _>(sums),
-            (_, false) => self.write::<i64, _>(wide),
+    fn in_registers<A: ExactLanes, V: Vector, const M: usize, const P: usize>(
+        &self,
+        v: V,
+        outputs: &mut TileOutputs<'_, u32>,
+        (row, panel): (usize, usize),
+        sums: &[[V::Ints; P]; M],
+    ) {
+        let Numerators { geometry, zero_points, .. } = self.numerators;
+        let factor = A::of_twice(zero_points.sum_factor).splat(v);
+        let first = outputs.first_filter(panel);
+        for (row, sums) in (row..).zip(sums) {
+            let index = outputs.index + row * geometry.groups();
+            let (offsets, of_row) = self.numerators.terms::<A>(outputs.tile.position + row, index);
+            let (offsets, of_row) = (&offsets[first..][..P * PANEL], of_row.splat(v));
+            let offsets = offsets.as_chunks().0;
+            let signs = from_fn(|p| {
+                let offsets = [A::load(v, &offsets[p]), of_row];
+                A::are_positive(v, A::numerators(v, factor, sums[p], offsets))
+            });
+            self.pack::<P>(outputs, row, panel, signs);
         }
     }
 }
 
-impl FinishTile<'_, '_> {
-    #[inline(always)]
-    fn write<C: Carrier, S: SumIn<C>>(self, sums: &[S]) {
-        let FinishTile { output, tile, out, start } = self;
-        let mut positions = Positions::new(out, start..start + tile.rows);
-        for i in 0..tile.rows {
-            output.write_row::<C, S>(tile, i, tile.row(sums, i), positions.at(i));
-        }
-    }
-}
+impl Output for SignOutput<'_> {
+    type Element = u32;
+    const FILTERS: usize = WORD;
 
-impl BitOutput<'_> {
+    fn numerators(&self) -> &Numerators<'_> {
+        &self.numerators
+    }
+
     #[inline(always)]
-    fn write_row<C: Carrier, S: SumIn<C>>(
+    fn block<V: Vector, const M: usize, const P: usize>(
         &self,
-        tile: &Sums<'_>,
-        i: usize,
-        sums: &[S],
-        mut out: ArrayViewMut1<'_, u32>,
+        v: V,
+        outputs: &mut TileOutputs<'_, u32>,
+        row: usize,
+        panel: usize,
+        sums: &[[V::Ints; P]; M],
     ) {
-        let position = tile.position + i;
-        let row = self.finishing.row(tile.image, position, tile.group);
-        let code_sum = self.finishing.code_sums.get(row).copied().unwrap_or_default();
-        let product = C::of_twice(self.finishing.numerator.product);
-        let least = C::of_twice(-self.finishing.numerator.row * code_sum);
-        let first = tile.filters.start;
-        let addends = &self.finishing.padding.addends::<C>(self.finishing.geometry, position)
-            [first..][..sums.len()];
-        // A group may begin within a word.
-        let mut at = first % 32;
-        let (mut sums, mut addends) = (sums, addends);
-        for (word, flips) in out.iter_mut().zip(&self.flips[first / 32..]) {
-            let whole = sums.first_chunk().zip(addends.first_chunk());
-            if let Some((sums32, addends32)) = whole.filter(|_| at == 0) {
-                *word =
-                    S::at_least(self.finishing.kernel, sums32, product, addends32, least) ^ flips;
-                (sums, addends) = (&sums[32..], &addends[32..]);
-                continue;
+        let at = (row, panel);
+        match self.numerators.padding.accumulator() {
+            Accumulator::F32 => self.in_registers::<f32, V, M, P>(v, outputs, at, sums),
+            Accumulator::I32 => self.in_registers::<i32, V, M, P>(v, outputs, at, sums),
+            Accumulator::I64 => {
+                for (row, sums) in (row..).zip(sums) {
+                    for (panel, &sums) in (panel..).zip(sums) {
+                        let mut stored = [0; PANEL];
+                        v.store_ints(sums, &mut stored);
+                        self.long_sums(outputs, row, panel, &stored.map(i64::from));
+                    }
+                }
             }
-            let len = sums.len().min(32 - at);
-            let bit = |i: usize| u32::from(product * sums[i].carried() + addends[i] >= least);
-            let bits = (0..len).fold(0, |bits, i| bits | bit(i) << (at + i));
-            let held = u32::MAX >> (32 - len) << at;
-            *word = *word & !held | (bits ^ flips) & held;
-            (sums, addends) = (&sums[len..], &addends[len..]);
-            at = 0;
         }
+    }
+
+    // Rare, and compiled once.
+    #[inline(never)]
+    fn long_sums(
+        &self,
+        outputs: &mut TileOutputs<'_, u32>,
+        row: usize,
+        panel: usize,
+        sums: &[i64; PANEL],
+    ) {
+        let index = outputs.index + row * self.numerators.geometry.groups();
+        let position = outputs.tile.position + row;
+        let (offsets, of_row) = self.numerators.terms::<i64>(position, index);
+        let offsets = panel_of(offsets, outputs.first_filter(panel), 0);
+        let factor = i64::of_twice(self.numerators.zero_points.sum_factor);
+        let sign = |f: usize| u16::from(factor * sums[f] + (offsets[f] + of_row) >= 0) << f;
+        self.pack(outputs, row, panel, [(0..PANEL).fold(0, |signs, f| signs | sign(f))]);
     }
 }

@@ -2,8 +2,8 @@
 
 use crate::Element;
 use crate::Result;
-use crate::epilogue::output_scale::{Epilogue, Place};
-use crate::epilogue::store::OutputRows;
+use crate::epilogue::store::Rows;
+use crate::epilogue::to_floats::OutputScale;
 use crate::forward::dequantize::{CodedWeights, MANY_ROWS};
 use crate::forward::partition::{Block, Engine, Partition};
 use crate::geometry::Geometry;
@@ -24,7 +24,7 @@ pub(crate) struct FloatEngine<'a, T> {
     pub(crate) weights: FloatWeights<'a, T>,
     /// What a padded position holds.
     pub(crate) pad: T,
-    pub(crate) epilogue: Epilogue<'a, T>,
+    pub(crate) scale: OutputScale<'a, T>,
 }
 
 /// Quantized weights.
@@ -77,8 +77,7 @@ impl<T: Element> Engine for FloatEngine<'_, T> {
                     let dots = &mut dots[..count * filters];
                     self.multiply(rows, first..first + filters, dots);
                     let row = (image * self.geometry.positions() + position) * groups;
-                    let place = Place { first_filter: first, row: row + group };
-                    self.finish(place, dots, outs, &mut out, start);
+                    self.finish((first, row + group), dots, outs, &mut out, start);
                 }
             }
         }
@@ -118,20 +117,21 @@ impl<T: Element> FloatEngine<'_, T> {
         }
     }
 
-    /// Finishes the rows of a tile, whose outputs begin at position `start` of `out`.
+    /// Finishes the rows of a tile, from an index of a row and a filter on. Their outputs begin at
+    /// position `start` of `out`.
     fn finish(
         &self,
-        place: Place,
+        (first_filter, row): (usize, usize),
         dots: &[T],
         outs: &mut [T],
         out: &mut ArrayViewMut4<'_, T>,
         start: usize,
     ) {
         let filters = out.dim().0;
-        let mut rows = OutputRows::new(out.view_mut(), start, dots.len() / filters, outs);
+        let mut rows = Rows::new(out.view_mut(), start, dots.len() / filters, outs);
         for (i, dots) in dots.chunks(filters).enumerate() {
-            let place = Place { row: place.row + i * self.geometry.groups(), ..place };
-            self.epilogue.finish_floats(place, dots, rows.row(i));
+            let row = row + i * self.geometry.groups();
+            self.scale.finish_floats(first_filter, row, dots, rows.row(i));
         }
         rows.finish(self.kernel);
     }

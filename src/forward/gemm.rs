@@ -1,20 +1,18 @@
-//! The exact products: cuts the output into blocks for the threads, each block into tiles of rows
-//! for the second cache, and multiplies a tile with a few panels of filters at a time, whose sums
-//! stay in the first cache until the epilogue has used them up.
+//! The engine of exact products: cuts a block of the output into tiles of rows for the second cache,
+//! and has a kernel multiply a tile with a few panels of filters at a time, whose sums go to the
+//! epilogue while they are in registers.
 
 use crate::Result;
 use crate::epilogue::exact::Summed;
-use crate::epilogue::store::OutputRows;
-use crate::forward::blocks_old::{Block, Cut, Divide, Shares};
-use crate::forward::scratch::WordBuffers;
-use crate::forward::tile_sums::{Sums, TileSums};
+use crate::epilogue::{Output, Outputs, Tile};
+use crate::forward::partition::{Block, Engine, Partition};
 use crate::geometry::Geometry;
-use crate::kernel::{Code, FilterPlanes, Kernel, Offsets, PANEL, Rows};
+use crate::kernel::{Epilogue, Kernel, LONGEST, Offsets, PANEL, Rows, Vector};
 use crate::memory::parallel::blocks;
-use crate::memory::{product, take_aligned};
+use crate::memory::{Workspace, WorkspaceSize};
 use crate::packed::layout::WordLayout;
 use crate::packed::panels::Panels;
-use ndarray::{ArrayViewMut2, ArrayViewMut4, ArrayViewMut5, Axis, s};
+use ndarray::s;
 use std::ops::Range;
 
 /// A tile of gathered rows has at most so many words, if that leaves it `MIN_ROWS`.
@@ -28,7 +26,15 @@ const CACHED_WORDS: usize = 1 << 16;
 const WORDS_PER_BLOCK: usize = 1 << 17;
 
 /// A forward whose operands are packed: only products and the epilogue are left to do.
-pub(crate) struct WordTiles<'a> {
+pub(crate) struct Gemm<'a, O> {
+    pub(crate) operands: Operands<'a>,
+    pub(crate) output: &'a O,
+    shape: TileShape,
+}
+
+/// What is multiplied.
+#[derive(Clone, Copy)]
+pub(crate) struct Operands<'a> {
     pub(crate) kernel: Kernel,
     pub(crate) geometry: &'a Geometry,
     pub(crate) layout: &'a WordLayout,
@@ -43,174 +49,166 @@ pub(crate) struct WordTiles<'a> {
     pub(crate) largest: u32,
 }
 
-/// What becomes of the sums.
-pub(crate) trait Finish: Sync {
-    /// An element of the output.
-    type Out: Copy + Send + 'static;
-    /// Filters that an element of the output holds.
-    const FILTERS: usize;
-
-    /// Elements of a buffer for a tile of so many rows and filters.
-    fn buffer_len(&self, rows: usize, filters: usize) -> usize;
-
-    /// Whether outputs can be made of differing bits at once.
-    fn finishes_differing(&self) -> bool;
-
-    /// Makes the outputs of some rows and filters at once.
-    fn finish_differing(&self, bits: Bits<'_>, out: ArrayViewMut2<'_, Self::Out>);
-
-    /// Does what is left to do to the outputs of a tile that were made at once.
-    fn finish_last(
-        &self,
-        _tile: &Tile<'_>,
-        _filters: Range<usize>,
-        _rows: &mut OutputRows<'_, Self::Out>,
-    ) {
-    }
-
-    /// Writes the outputs of a tile. `out` is (filters, depth, height, width) of an image, and the
-    /// tile begins at its position `start`.
-    fn finish(
-        &self,
-        sums: &Sums<'_>,
-        buffer: &mut [Self::Out],
-        out: &mut ArrayViewMut4<'_, Self::Out>,
-        start: usize,
-    );
-}
-
-/// Bits to be compared: of some rows of a tile with some filters.
-pub(crate) struct Bits<'a> {
-    pub(crate) tile: &'a Tile<'a>,
-    /// Of the rows, the first in the tile.
-    pub(crate) first_row: usize,
-    pub(crate) rows: Rows<'a>,
-    pub(crate) filters: Range<usize>,
-    pub(crate) planes: FilterPlanes<'a>,
-}
-
-/// Rows to be multiplied: the windows of consecutive output positions.
-#[derive(Clone, Copy)]
-pub(crate) struct Tile<'a> {
-    /// What they are read from: a group's part of an image, or gathered rows.
-    pub(crate) words: &'a [u32],
-    pub(crate) image: usize,
-    pub(crate) group: usize,
-    pub(crate) position: usize,
-    pub(crate) rows: usize,
-}
-
-/// What one thread writes to while it computes a block.
-struct Buffers<'a, O> {
-    rows: Shares<'a, u32>,
-    sums: Shares<'a, i32>,
-    counts: Shares<'a, i32>,
-    wide: Shares<'a, i64>,
-    outs: Shares<'a, O>,
-}
-
-impl<O: Send> Divide for Buffers<'_, O> {
-    fn divide(self, blocks: usize) -> (Self, Self) {
-        let (rows, right_rows) = self.rows.split(blocks);
-        let (sums, right_sums) = self.sums.split(blocks);
-        let (counts, right_counts) = self.counts.split(blocks);
-        let (wide, right_wide) = self.wide.split(blocks);
-        let (outs, right_outs) = self.outs.split(blocks);
-        let right = Buffers {
-            rows: right_rows,
-            sums: right_sums,
-            counts: right_counts,
-            wide: right_wide,
-            outs: right_outs,
-        };
-        (Buffers { rows, sums, counts, wide, outs }, right)
-    }
-}
-
-/// The computation of a block.
-struct Compute<'a, 'b, 'c, F: Finish> {
-    tiles: &'a WordTiles<'a>,
-    finish: &'a F,
-    block: Block<'b, F::Out>,
-    shape: TileShape,
-    buffers: Buffers<'c, F::Out>,
-}
-
-impl<F: Finish> Code for Compute<'_, '_, '_, F> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run(self) {
-        self.tiles.compute(self.finish, self.block, self.shape, self.buffers);
-    }
-}
-
 /// How many rows and panels a tile has.
 #[derive(Clone, Copy)]
 struct TileShape {
     rows: usize,
     panels: usize,
-    /// Whether outputs are made without writing sums.
-    at_once: bool,
     /// Panels that are used up for a tile of rows before the next: all tiles find them in the
     /// second cache.
     cached_panels: usize,
 }
 
-impl WordTiles<'_> {
-    pub(crate) fn run<F: Finish>(
-        &self,
-        finish: &F,
-        buffers: &mut WordBuffers,
-        outs: &mut Vec<F::Out>,
-        out: ArrayViewMut5<'_, F::Out>,
-    ) -> Result<()>
-    where
-        F::Out: Copy + Default,
-    {
-        if out.is_empty() {
-            return Ok(());
-        }
-        let row_words = self.layout.gathered_words();
-        let words = row_words.saturating_mul(self.panels.planes());
-        let work = out.len().saturating_mul(F::FILTERS).saturating_mul(words);
-        let blocks = blocks(work, WORDS_PER_BLOCK);
-        let side_by_side = out.strides()[1] == 1 || out.len_of(Axis(1)) == 1;
-        let shape = self.tile_shape(self.finishes_at_once(finish), side_by_side);
-        let filters = shape.panels * PANEL;
-        let gathered = if self.layout.direct { 0 } else { shape.rows };
-        let planes = self.layout.planes * self.panels.planes();
-        let counts = self.kernel.xnor_buffer(self.offsets.len(), planes, filters);
-        let wide = if self.is_wide() { filters } else { 0 };
-        let buffers = Buffers {
-            rows: shares(&mut buffers.rows, blocks, product(&[gathered, row_words], "windows")?)?,
-            sums: shares(&mut buffers.sums, blocks, shape.rows * filters)?,
-            counts: shares(&mut buffers.counts, blocks, counts)?,
-            wide: shares(&mut buffers.wide, blocks, shape.rows * wide)?,
-            outs: shares(outs, blocks, finish.buffer_len(shape.rows, filters))?,
-        };
-        let cut = Cut {
-            geometry: self.geometry,
-            filters_per_element: F::FILTERS,
-            filters_together: filters.next_multiple_of(F::FILTERS),
-            positions_together: if self.geometry.groups() == 1 { MIN_ROWS } else { 0 },
-        };
-        cut.for_each(Block::whole(out), blocks, buffers, &|block, buffers| {
-            self.kernel.vectorize(Compute { tiles: self, finish, block, shape, buffers });
-        });
-        Ok(())
+impl<'a, O: Output> Gemm<'a, O> {
+    /// With an output of which those of a position lie side by side, or not.
+    pub(crate) fn new(operands: Operands<'a>, output: &'a O, side_by_side: bool) -> Self {
+        Gemm { operands, output, shape: operands.tile_shape(side_by_side) }
     }
 
-    /// Sums stay in the first cache, as do the panels that a kernel takes at a time while it
-    /// multiplies all rows with them. Filters come first, so that outputs that lie side by side are
-    /// written together; where they lie apart, they come few at a time.
-    fn tile_shape(&self, at_once: bool, side_by_side: bool) -> TileShape {
-        let tiles = self.summed != Summed::DifferingBits && self.kernel.has_tiles();
-        let (mut rows, panels) = match (side_by_side, at_once) {
-            (true, true) => (64, 16),
-            (true, false) if tiles => (64, 8),
-            (true, false) => (64, 4),
-            (false, _) => (128, 2),
+    /// Into what an output of so many elements is cut.
+    pub(crate) fn partition(&self, elements: usize) -> Partition {
+        let Operands { geometry, layout, panels, .. } = self.operands;
+        let words = layout.gathered_words().saturating_mul(panels.planes());
+        let work = elements.saturating_mul(O::FILTERS).saturating_mul(words);
+        let filters = self.shape.panels * PANEL;
+        Partition {
+            blocks: blocks(work, WORDS_PER_BLOCK),
+            filters_together: filters.next_multiple_of(O::FILTERS),
+            positions_together: if geometry.groups() == 1 { MIN_ROWS } else { 0 },
+        }
+    }
+
+    /// Lengths of what a block is computed in: gathered rows, what a kernel puts down, sums of 64
+    /// bits, and outputs.
+    fn lengths(&self) -> [[usize; 2]; 4] {
+        let Operands { layout, .. } = self.operands;
+        let TileShape { rows, panels, .. } = self.shape;
+        let filters = panels * PANEL;
+        [
+            [if layout.direct { 0 } else { rows }, layout.gathered_words()],
+            [1, self.operands.buffer_len(rows, filters)],
+            [if self.operands.is_long() { rows } else { 0 }, filters],
+            [rows, filters.div_ceil(O::FILTERS)],
+        ]
+    }
+}
+
+impl<O: Output> Engine for Gemm<'_, O> {
+    type Out = O::Element;
+    const FILTERS: usize = O::FILTERS;
+
+    fn workspace(&self) -> Result<WorkspaceSize> {
+        let [windows, buffer, long, outputs] = self.lengths();
+        WorkspaceSize::default()
+            .and::<u32>(&windows, "windows")?
+            .and::<i32>(&buffer, "sums")?
+            .and::<i64>(&long, "sums")?
+            .and::<O::Element>(&outputs, "outputs")
+    }
+
+    #[inline(always)]
+    fn compute(&self, block: Block<'_, O::Element>, mut workspace: Workspace<'_>) {
+        let Block { mut out, first_image, first_filter, first_position } = block;
+        let geometry = self.operands.geometry;
+        let [windows, buffer, long, outs] = self.lengths().map(|[rows, len]| rows * len);
+        let (gathered, buffer) = (workspace.take(windows), workspace.take(buffer));
+        let (long, outs) = (workspace.take(long), workspace.take(outs));
+        let (_, elements, depth, height, width) = out.dim();
+        let end_filter = (first_filter + elements * O::FILTERS).min(geometry.filters);
+        let end_position = first_position + depth * height * width;
+        let group_filters = geometry.group_filters();
+        for (image, mut out) in (first_image..).zip(out.outer_iter_mut()) {
+            for group in first_filter / group_filters..end_filter.div_ceil(group_filters) {
+                let filters = first_filter.max(group * group_filters)
+                    ..end_filter.min((group + 1) * group_filters);
+                let panels = filters.start / PANEL..filters.end.div_ceil(PANEL);
+                for cached in chunks(panels, self.shape.cached_panels) {
+                    for positions in chunks(first_position..end_position, self.shape.rows) {
+                        let windows = self.operands.windows(image, group, positions, gathered);
+                        for panels in chunks(cached.clone(), self.shape.panels) {
+                            let filters = filters.start.max(panels.start * PANEL)
+                                ..filters.end.min(panels.end * PANEL);
+                            let first = (filters.start - first_filter) / O::FILTERS;
+                            let end = (filters.end - first_filter).div_ceil(O::FILTERS);
+                            let out = out.slice_mut(s![first..end, .., .., ..]);
+                            let start = windows.position - first_position;
+                            let tile = windows.tile(image, group, filters);
+                            let outputs = Outputs::new(self.output, tile, out, start, outs);
+                            self.multiply(&windows, panels, outputs, buffer, long);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl<O: Output> Gemm<'_, O> {
+    /// Makes the outputs of a tile with a few panels.
+    #[inline(always)]
+    fn multiply(
+        &self,
+        windows: &Windows<'_>,
+        panels: Range<usize>,
+        mut outputs: Outputs<'_, O>,
+        buffer: &mut [i32],
+        long: &mut [i64],
+    ) {
+        let Operands { kernel, layout, offsets, summed, largest, .. } = self.operands;
+        if !long.is_empty() {
+            self.operands.sum_long(windows, panels.clone(), buffer, long);
+            outputs.take_long(long, panels.len() * PANEL);
+            return outputs.finish();
+        }
+        if offsets.len() == 0 {
+            outputs.take(&[], 0);
+            return outputs.finish();
+        }
+        self.operands.for_each_line(windows, offsets, |row, rows| {
+            outputs.first_row = row;
+            match summed {
+                Summed::DifferingBits => {
+                    let rows = rows.in_planes(layout.planes, layout.plane_step());
+                    let filters = self.operands.panels.all_planes(panels.clone());
+                    kernel.xnor(rows, filters, buffer, &mut outputs);
+                }
+                Summed::CodeProducts { .. } => {
+                    let weights = self.operands.panels.plane(0, panels.clone());
+                    let weights = self.operands.panels.weights(weights, largest);
+                    kernel.dot(rows, weights, buffer, &mut outputs);
+                }
+            }
+        });
+        outputs.finish();
+    }
+}
+
+/// The windows of consecutive output positions.
+struct Windows<'a> {
+    /// What they are read from: a group's part of an image, or gathered windows.
+    words: &'a [u32],
+    position: usize,
+    count: usize,
+}
+
+impl Windows<'_> {
+    fn tile(&self, image: usize, group: usize, filters: Range<usize>) -> Tile {
+        Tile { image, group, position: self.position, rows: self.count, filters }
+    }
+}
+
+impl Operands<'_> {
+    /// Panels that a kernel takes at a time stay in the first cache while it multiplies all rows with
+    /// them. Filters come first, so that outputs that lie side by side are written together; where
+    /// they lie apart, they come few at a time.
+    fn tile_shape(&self, side_by_side: bool) -> TileShape {
+        let bits = self.summed == Summed::DifferingBits;
+        let tiles = !bits && self.kernel.has_tiles();
+        let (mut rows, panels) = match side_by_side {
+            true if bits => (64, 16),
+            true if tiles => (64, 8),
+            true => (64, 4),
+            false => (128, 2),
         };
         let panels = self.geometry.group_filters().div_ceil(PANEL).clamp(2, panels);
         if !self.layout.direct {
@@ -223,122 +221,125 @@ impl WordTiles<'_> {
             true => (CACHED_WORDS / panel_words).max(1).next_multiple_of(panels),
             false => panels, // few planes at a time, for whole images
         };
-        TileShape { rows, panels, cached_panels: cached_panels.max(panels), at_once }
+        TileShape { rows, panels, cached_panels: cached_panels.max(panels) }
     }
 
-    /// Computes a block on this thread.
-    #[inline(always)]
-    fn compute<F: Finish>(
+    /// Whether the sums of a whole row may not fit into 32 bits.
+    fn is_long(&self) -> bool {
+        self.summed != Summed::DifferingBits && self.offsets.len() > LONGEST
+    }
+
+    /// What a kernel puts down for a tile.
+    fn buffer_len(&self, rows: usize, filters: usize) -> usize {
+        match self.summed {
+            Summed::DifferingBits => {
+                let planes = self.layout.planes * self.panels.planes();
+                self.kernel.xnor_buffer(self.offsets.len(), planes, filters)
+            }
+            Summed::CodeProducts { .. } => self.kernel.dot_buffer(rows, filters),
+        }
+    }
+
+    /// The windows of some positions, which are gathered if they must be.
+    fn windows<'w>(
+        &'w self,
+        image: usize,
+        group: usize,
+        positions: Range<usize>,
+        gathered: &'w mut [u32],
+    ) -> Windows<'w> {
+        let Operands { layout, geometry, .. } = *self;
+        let image_words = layout.image_words();
+        let image = &self.words[image * image_words..][..image_words];
+        let image = image.get(group * layout.group_words..).unwrap_or_default();
+        let (position, count) = (positions.start, positions.len());
+        if layout.direct {
+            return Windows { words: image, position, count };
+        }
+        let row_words = layout.gathered_words();
+        let words = &mut gathered[..count * row_words];
+        for (row, position) in words.chunks_mut(row_words.max(1)).zip(positions) {
+            layout.gather(geometry, image, self.pad, position, row);
+        }
+        Windows { words, position, count }
+    }
+
+    /// Writes the sums of rows so long that they are summed in parts, panel by panel.
+    fn sum_long(
         &self,
-        finish: &F,
-        block: Block<'_, F::Out>,
-        shape: TileShape,
-        buffers: Buffers<'_, F::Out>,
+        windows: &Windows<'_>,
+        panels: Range<usize>,
+        buffer: &mut [i32],
+        sums: &mut [i64],
     ) {
-        let Block { mut out, first_image, first_filter, first_position } = block;
-        let gathered = buffers.rows.take();
-        let mut sums = TileSums {
-            sums: buffers.sums.take(),
-            counts: buffers.counts.take(),
-            wide: buffers.wide.take(),
-        };
-        let outs = buffers.outs.take();
-        let (_, elements, depth, height, width) = out.dim();
-        let end_filter = (first_filter + elements * F::FILTERS).min(self.geometry.filters);
-        let end_position = first_position + depth * height * width;
-        let group_filters = self.geometry.group_filters();
-        for (i, mut out) in out.outer_iter_mut().enumerate() {
-            let image = first_image + i;
-            for group in first_filter / group_filters..end_filter.div_ceil(group_filters) {
-                let filters = first_filter.max(group * group_filters)
-                    ..end_filter.min((group + 1) * group_filters);
-                let mut compute = |tile: &Tile<'_>, panels: Range<usize>| {
-                    let filters = filters.start.max(panels.start * PANEL)
-                        ..filters.end.min(panels.end * PANEL);
-                    let first = (filters.start - first_filter) / F::FILTERS;
-                    let end = (filters.end - first_filter).div_ceil(F::FILTERS);
-                    let mut out = out.slice_mut(s![first..end, .., .., ..]);
-                    let start = tile.position - first_position;
-                    if shape.at_once {
-                        let out = OutputRows::new(out, start, tile.rows, outs);
-                        return self.finish_tile(finish, tile, panels, filters, out);
-                    }
-                    let sums = self.sum(tile, panels, filters, &mut sums);
-                    finish.finish(&sums, outs, &mut out, start);
-                };
-                let panels = filters.start / PANEL..filters.end.div_ceil(PANEL);
-                for cached in chunks(panels, shape.cached_panels) {
-                    for positions in chunks(first_position..end_position, shape.rows) {
-                        let (position, rows) = (positions.start, positions.len());
-                        let mut tile = Tile { words: &[], image, group, position, rows };
-                        tile.words = match self.layout.direct {
-                            true => self.image(image, group),
-                            false => self.gather(&tile, gathered),
-                        };
-                        for panels in chunks(cached.clone(), shape.panels) {
-                            compute(&tile, panels);
-                        }
-                    }
-                }
+        sums.fill(0);
+        let stride = panels.len() * PANEL;
+        let parts = LONGEST / self.panels.span() * PANEL;
+        for (i, panel) in panels.enumerate() {
+            let panel = self.panels.plane(0, panel..panel + 1);
+            let parts = panel.chunks(parts).zip(self.offsets.words().chunks(LONGEST));
+            for (part, offsets) in parts {
+                let weights = self.panels.weights(part, self.largest);
+                let offsets = Offsets::new(offsets);
+                self.for_each_line(windows, offsets, |row, rows| {
+                    let sums = &mut sums[row * stride + i * PANEL..];
+                    self.kernel.dot(rows, weights, buffer, &mut AddTo { sums, stride });
+                });
             }
         }
     }
 
-    /// Whether outputs are made of differing bits at once, without writing sums.
-    fn finishes_at_once<F: Finish>(&self, finish: &F) -> bool {
-        let bits = self.summed == Summed::DifferingBits && self.offsets.len() > 0;
-        // The filters of a group may begin within a panel.
-        let whole_panels = self.geometry.groups() == 1;
-        self.kernel.finishes_at_once() && bits && whole_panels && finish.finishes_differing()
-    }
-
-    /// Makes the outputs of a tile with some panels at once.
+    /// Calls `f` with rows of a tile, and the number of the first of them: line after line of output
+    /// positions.
     #[inline(always)]
-    fn finish_tile<F: Finish>(
+    fn for_each_line(
         &self,
-        finish: &F,
-        tile: &Tile<'_>,
-        panels: Range<usize>,
-        filters: Range<usize>,
-        mut out: OutputRows<'_, F::Out>,
+        windows: &Windows<'_>,
+        offsets: Offsets<'_>,
+        mut f: impl FnMut(usize, Rows<'_>),
     ) {
-        let planes = self.panels.all_planes(panels);
-        self.for_each_line(*tile, 0, self.offsets, |first_row, rows| {
-            let out = out.lines(first_row..first_row + rows.count());
-            let rows = rows.in_planes(self.layout.planes, self.layout.plane_step());
-            let filters = filters.clone();
-            finish.finish_differing(Bits { tile, first_row, rows, filters, planes }, out);
-        });
-        finish.finish_last(tile, filters, &mut out);
-        out.finish(self.kernel);
-    }
-
-    /// A group's part of an image.
-    fn image(&self, image: usize, group: usize) -> &[u32] {
-        let image_words = self.layout.image_words();
-        let image = &self.words[image * image_words..][..image_words];
-        image.get(group * self.layout.group_words..).unwrap_or_default()
-    }
-
-    /// The windows of a tile.
-    fn gather<'r>(&self, tile: &Tile<'_>, rows: &'r mut [u32]) -> &'r [u32] {
-        let image = self.image(tile.image, tile.group);
-        let row_words = self.layout.gathered_words();
-        let rows = &mut rows[..tile.rows * row_words];
-        for (row, position) in rows.chunks_mut(row_words.max(1)).zip(tile.position..) {
-            self.layout.gather(self.geometry, image, self.pad, position, row);
+        let Windows { words, position, count } = *windows;
+        if !self.layout.direct {
+            return f(0, Rows::new(words, count, self.layout.gathered_words(), offsets));
         }
-        rows
+        let step = self.layout.step(self.geometry);
+        let width = self.geometry.output[2];
+        let mut row = 0;
+        while row < count {
+            let at = position + row;
+            let rows = (width - at % width).min(count - row);
+            let line = &words[self.layout.window(self.geometry, at)..];
+            f(row, Rows::new(line, rows, step, offsets));
+            row += rows;
+        }
     }
 }
 
-/// A share of `len` elements of a buffer for each block.
-fn shares<V: Copy + Default>(
-    buffer: &mut Vec<V>,
-    blocks: usize,
-    len: usize,
-) -> Result<Shares<'_, V>> {
-    Ok(Shares::new(take_aligned(buffer, product(&[blocks, len], "windows")?, "windows")?, len))
+/// Adds sums to those of 64 bits in memory, of which that of a row and a filter is
+/// `sums[row * stride + filter]`.
+struct AddTo<'a> {
+    sums: &'a mut [i64],
+    stride: usize,
+}
+
+impl Epilogue for AddTo<'_> {
+    #[inline(always)]
+    fn block<V: Vector, const M: usize, const P: usize>(
+        &mut self,
+        v: V,
+        row: usize,
+        panel: usize,
+        sums: &[[V::Ints; P]; M],
+    ) {
+        for (row, sums) in (row..).zip(sums) {
+            let to = &mut self.sums[row * self.stride + panel * PANEL..][..P * PANEL];
+            for (&sums, to) in sums.iter().zip(to.as_chunks_mut::<PANEL>().0) {
+                let mut stored = [0; PANEL];
+                v.store_ints(sums, &mut stored);
+                to.iter_mut().zip(stored).for_each(|(to, sum)| *to += i64::from(sum));
+            }
+        }
+    }
 }
 
 /// Cuts a range into parts of at most so many.

@@ -11,17 +11,15 @@ mod partition;
 pub(crate) mod plan;
 pub(crate) mod scales;
 pub(crate) mod scratch;
-pub(crate) mod tile_sums;
 
-use crate::epilogue::exact::{Numerator, Summed, differing_bits_fit, pad_code};
-use crate::epilogue::output_scale::Epilogue;
+use crate::epilogue::Numerators;
+use crate::epilogue::exact::{Summed, ZeroPoints, differing_bits_fit, pad_code};
 use crate::epilogue::padding::Padding;
-use crate::epilogue::terms::Finishing;
-use crate::epilogue::to_floats::FloatOutput;
-use crate::epilogue::to_signs::BitOutput;
+use crate::epilogue::to_floats::{FloatOutput, OutputScale};
+use crate::epilogue::to_signs::SignOutput;
 use crate::forward::dequantize::{CodedWeights, MANY_ROWS};
 use crate::forward::float::{FloatEngine, FloatWeights};
-use crate::forward::gemm::WordTiles;
+use crate::forward::gemm::{Gemm, Operands};
 use crate::forward::input::Input;
 use crate::forward::plan::CostModel;
 use crate::forward::scratch::{Floats, Integers, Scratch, Side};
@@ -40,7 +38,7 @@ use crate::packed::row_sums::code_sums;
 use crate::packed::weights::Codes;
 use crate::quantizer::{Levels, check_no_nan};
 use crate::{ActivationQuantizer, Element, Error, Operand, PackedWeights, Result, SignThresholds};
-use ndarray::{ArrayView1, ArrayView5, ArrayViewMut5};
+use ndarray::{ArrayView1, ArrayView5, ArrayViewMut5, Axis};
 
 /// What a forward is to compute, beside its operands.
 #[derive(Clone, Copy, Debug)]
@@ -85,7 +83,13 @@ pub(crate) fn forward<T: Element>(
     let mut floats = std::mem::take(scratch.floats::<T>());
     let call = Call { kernel: Kernel::current(), task, x, weights };
     let result = match (call.exact(), output) {
-        (Some(exact), output) => call.integers(exact, &mut scratch.integers, &mut floats, output),
+        (Some(exact), output) => call.integers(
+            exact,
+            &mut scratch.integers,
+            &mut floats,
+            &mut scratch.workspaces,
+            output,
+        ),
         (None, Output::Numbers(numbers)) => {
             call.floats(&mut floats, &mut scratch.workspaces, numbers)
         }
@@ -182,6 +186,7 @@ impl<'a, T: Element> Call<'a, '_, T> {
         exact: Exact<'_>,
         buffers: &mut Integers,
         floats: &mut Floats<T>,
+        workspaces: &mut Vec<u64>,
         output: Output<'_, T>,
     ) -> Result<()> {
         if let Some(layout) = self.depthwise_layout(exact) {
@@ -219,12 +224,12 @@ impl<'a, T: Element> Call<'a, '_, T> {
             CodeFormat::Planes => Summed::DifferingBits,
             CodeFormat::Bytes => Summed::CodeProducts { center: panels.center() },
         };
-        let numerator =
-            Numerator::new(summed, activation, weight, geometry.row_len(), self.task.form);
+        let row_len = geometry.row_len();
+        let zero_points = ZeroPoints::new(summed, activation, weight, row_len, self.task.form);
         let (pad, padding) = (pad_code(activation, self.task.pad).0, &mut buffers.padding);
-        self.fill_padding(exact, numerator, &output, padding, &mut buffers.taps)?;
-        padding.set_precision(numerator.precision(activation, weight, geometry.row_len()));
-        let code_sums = match numerator.row {
+        self.fill_padding(exact, zero_points, &output, padding, &mut buffers.taps)?;
+        padding.set_accumulator(zero_points.accumulator(activation, weight, row_len));
+        let row_sums = match zero_points.row_factor {
             0 => &[],
             _ => {
                 let [pixels, windows] = &mut buffers.code_sums;
@@ -240,7 +245,7 @@ impl<'a, T: Element> Call<'a, '_, T> {
             None => words,
         };
         let layout = lines.as_ref().unwrap_or(layout);
-        let tiles = WordTiles {
+        let operands = Operands {
             kernel,
             geometry,
             layout,
@@ -251,15 +256,18 @@ impl<'a, T: Element> Call<'a, '_, T> {
             summed,
             largest: (1 << activation.bits()) - 1,
         };
-        let finishing = Finishing { kernel, geometry, numerator, padding, code_sums };
+        let numerators = Numerators { kernel, geometry, zero_points, padding, row_sums };
         match output {
             Output::Numbers(Numbers { residual, out, .. }) => {
-                let finish = FloatOutput { finishing, epilogue, residual };
-                tiles.run(&finish, &mut buffers.tiles, &mut floats.outs, out)
+                let output = FloatOutput::new(numerators, epilogue, residual);
+                let side_by_side = out.strides()[1] == 1 || out.len_of(Axis(1)) == 1;
+                let engine = Gemm::new(operands, &output, side_by_side);
+                engine.partition(out.len()).run(kernel, geometry, &engine, workspaces, out)
             }
             Output::Signs { thresholds, out } => {
-                let finish = BitOutput { finishing, flips: thresholds.flips() };
-                tiles.run(&finish, &mut buffers.tiles, &mut buffers.signs, out)
+                let output = SignOutput { numerators, thresholds };
+                let engine = Gemm::new(operands, &output, true);
+                engine.partition(out.len()).run(kernel, geometry, &engine, workspaces, out)
             }
         }
     }
@@ -268,15 +276,14 @@ impl<'a, T: Element> Call<'a, '_, T> {
     fn fill_padding(
         &self,
         exact: Exact<'_>,
-        numerator: Numerator,
+        zero_points: ZeroPoints,
         output: &Output<'_, T>,
         padding: &mut Padding,
         taps: &mut Vec<i64>,
     ) -> Result<()> {
         let geometry = &self.task.geometry;
         let (_, multiple) = pad_code(exact.activation, self.task.pad);
-        let addends = self.weights.sums().iter().map(|&sum| numerator.addend(sum));
-        padding.same(addends);
+        padding.same(self.weights.sums().iter().map(|&sum| zero_points.offset(sum)));
         padding.subtract(output.thresholds());
         if multiple != 0 && geometry.has_padding() && geometry.row_len() > 0 {
             let len = product(&[geometry.taps(), geometry.filters], "filter sums")?;
@@ -367,7 +374,8 @@ impl<'a, T: Element> Call<'a, '_, T> {
             }
         };
         let pad = T::of_integer(self.task.pad.as_integer());
-        let engine = FloatEngine { kernel: self.kernel, geometry, lanes, weights, pad, epilogue };
+        let engine =
+            FloatEngine { kernel: self.kernel, geometry, lanes, weights, pad, scale: epilogue };
         let partition = engine.partition(out.len());
         partition.run(self.kernel, geometry, &engine, workspaces, out.view_mut())?;
         if let Some(residual) = residual {
@@ -383,17 +391,17 @@ impl<'a, T: Element> Call<'a, '_, T> {
         given_bias: Option<&ArrayView1<'_, T>>,
         magnitudes: &[T],
         side: &'b mut Side<T>,
-    ) -> Result<Epilogue<'b, T>> {
+    ) -> Result<OutputScale<'b, T>> {
         if let Some(bias) = given_bias {
             check_no_nan(Operand::Bias, bias)?;
         }
         let Side { bias, magnitudes: pixels, k_map } = side;
         bias.clear();
         bias.extend(given_bias.into_iter().flatten());
-        Ok(Epilogue {
+        Ok(OutputScale {
             form: self.task.form,
             row_len: self.task.geometry.row_len(),
-            factors: self.weights.factors(),
+            scales: self.weights.factors(),
             k_map: match &self.x {
                 Input::Numbers(x) => self.task.position_factors(x, magnitudes, pixels, k_map)?,
                 Input::Signs(_) => &[],

@@ -30,7 +30,6 @@ pub(crate) struct Integers {
     pub(crate) padded: Vec<u32>,
     /// Where the words of a window lie.
     pub(crate) offsets: Vec<u32>,
-    pub(crate) tiles: WordBuffers,
     /// Signs of a tile.
     pub(crate) signs: Vec<u32>,
     pub(crate) depth: DepthBuffers,
@@ -41,18 +40,6 @@ pub(crate) struct Integers {
     pub(crate) padding: Padding,
     /// Sums of the codes of pixels and of windows.
     pub(crate) code_sums: [Vec<i64>; 2],
-}
-
-/// Buffers of tiles.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct WordBuffers {
-    /// Gathered windows.
-    pub(crate) rows: Vec<u32>,
-    /// Sums of products, or of differing bits.
-    pub(crate) sums: Vec<i32>,
-    /// Differing bits of two planes.
-    pub(crate) counts: Vec<i32>,
-    pub(crate) wide: Vec<i64>,
 }
 
 /// Buffers of floats of one type.

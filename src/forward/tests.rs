@@ -49,7 +49,8 @@ fn output(
     let mut scratch = Scratch::new();
     let mut y = Array5::from_elem(task.geometry.output_shape(), f32::NAN);
     let output = Output::Numbers(Numbers { bias: None, residual: None, out: y.view_mut() });
-    call.integers(exact, &mut scratch.integers, &mut scratch.f32, output).unwrap();
+    let workspaces = &mut scratch.workspaces;
+    call.integers(exact, &mut scratch.integers, &mut scratch.f32, workspaces, output).unwrap();
     y.iter().map(|y| y.to_bits()).collect()
 }
 

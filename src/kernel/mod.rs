@@ -29,11 +29,11 @@ mod prefetch;
 mod rows;
 #[cfg(test)]
 mod testing;
-mod threshold;
 mod transpose;
 mod vector;
 mod xnor;
 
+pub(crate) use arch::Vectors;
 pub(crate) use bit_planes::CODES;
 pub(crate) use cpu::starts_two_byte_products;
 pub(crate) use depthwise_signs::{LANES, SignWindows};
@@ -42,8 +42,8 @@ pub(crate) use gemm::multiply;
 pub use isa::{Isa, force_isa};
 pub(crate) use prefetch::prefetch_elements;
 pub(crate) use rows::{Offsets, Rows};
-pub(crate) use vector::{Epilogue, Sums, Vector};
-pub(crate) use xnor::{Addends, FilterPlanes, ToFloats, ToSigns};
+pub(crate) use vector::{Epilogue, Vector};
+pub(crate) use xnor::FilterPlanes;
 
 use std::any::TypeId;
 
@@ -102,12 +102,12 @@ macro_rules! with_vectors {
     ($kernel:expr, |$v:ident| $code:expr) => {
         match $kernel.vector() {
             #[cfg(target_arch = "x86_64")]
-            $crate::kernel::arch::Vectors::Avx512($v) => $code,
+            $crate::kernel::Vectors::Avx512($v) => $code,
             #[cfg(target_arch = "x86_64")]
-            $crate::kernel::arch::Vectors::Avx2($v) => $code,
+            $crate::kernel::Vectors::Avx2($v) => $code,
             #[cfg(target_arch = "aarch64")]
-            $crate::kernel::arch::Vectors::Neon($v) => $code,
-            $crate::kernel::arch::Vectors::Portable($v) => $code,
+            $crate::kernel::Vectors::Neon($v) => $code,
+            $crate::kernel::Vectors::Portable($v) => $code,
         }
     };
 }

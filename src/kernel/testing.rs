@@ -1,6 +1,6 @@
 //! What the tests of all kernels need.
 
-use super::{Isa, Kernel};
+use super::{Epilogue, Isa, Kernel, PANEL, Vector};
 
 /// The kernels of each instruction set that this CPU has.
 pub(super) fn available() -> impl Iterator<Item = Kernel> {
@@ -23,6 +23,31 @@ impl Random {
             (self.0 >> 16) as u32
         };
         std::iter::repeat_with(next).take(len).collect()
+    }
+}
+
+/// Sums in memory: that of a row and a filter is `sums[row * stride + filter]`.
+#[derive(Debug)]
+pub(super) struct Sums<'a> {
+    pub(super) sums: &'a mut [i32],
+    pub(super) stride: usize,
+}
+
+impl Epilogue for Sums<'_> {
+    #[inline(always)]
+    fn block<V: Vector, const M: usize, const P: usize>(
+        &mut self,
+        v: V,
+        row: usize,
+        panel: usize,
+        sums: &[[V::Ints; P]; M],
+    ) {
+        for (m, sums) in sums.iter().enumerate() {
+            let to = &mut self.sums[(row + m) * self.stride + panel * PANEL..][..P * PANEL];
+            for (&sums, to) in sums.iter().zip(to.as_chunks_mut().0) {
+                v.store_ints(sums, to);
+            }
+        }
     }
 }
 

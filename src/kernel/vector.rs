@@ -23,15 +23,12 @@ pub(crate) trait Vector: Copy {
     fn store_ints(self, ints: Self::Ints, to: &mut [i32; PANEL]);
     /// Wraps around, as all arithmetic of integers here.
     fn add_ints(self, a: Self::Ints, b: Self::Ints) -> Self::Ints;
-    #[allow(dead_code)] // until epilogues compute in integers
     fn mul_ints(self, a: Self::Ints, b: Self::Ints) -> Self::Ints;
     /// Times `2^bits`, of which there are less than 32.
     fn shift_left(self, ints: Self::Ints, bits: u32) -> Self::Ints;
     /// Half of each, rounded down.
-    #[allow(dead_code)] // until epilogues compute in integers
     fn shift_right_1(self, ints: Self::Ints) -> Self::Ints;
     /// Bit `f` is set where lane `f` of `a` is at least that of `b`.
-    #[allow(dead_code)] // until epilogues compute in integers
     fn ints_at_least(self, a: Self::Ints, b: Self::Ints) -> u16;
 
     /// Rounded to the nearest, of two the even one; exact up to `2^24`.
@@ -69,31 +66,6 @@ pub(crate) trait Epilogue {
         panel: usize,
         sums: &[[V::Ints; P]; M],
     );
-}
-
-/// Sums in memory: that of a row and a filter is `sums[row * stride + filter]`.
-#[derive(Debug)]
-pub(crate) struct Sums<'a> {
-    pub(crate) sums: &'a mut [i32],
-    pub(crate) stride: usize,
-}
-
-impl Epilogue for Sums<'_> {
-    #[inline(always)]
-    fn block<V: Vector, const M: usize, const P: usize>(
-        &mut self,
-        v: V,
-        row: usize,
-        panel: usize,
-        sums: &[[V::Ints; P]; M],
-    ) {
-        for (m, sums) in sums.iter().enumerate() {
-            let to = &mut self.sums[(row + m) * self.stride + panel * PANEL..][..P * PANEL];
-            for (&sums, to) in sums.iter().zip(to.as_chunks_mut().0) {
-                v.store_ints(sums, to);
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -100,7 +100,7 @@ impl<'a> BitTiles<'a> {
             }
         }
 
-        let (addends, bits) = (padding.wide().chunks_exact(geometry.filters), limit_bits(taps));
+        let (addends, bits) = (padding.i64().chunks_exact(geometry.filters), limit_bits(taps));
         let len = Cyclic::<u32, WORDS>::len(1 + addends.len() * bits, row)?;
         let limits = take_aligned(&mut buffers.limits, len, "thresholds")?;
         limits.fill(0); // no count is less where there is no filter
@@ -159,9 +159,9 @@ impl<const BITS: usize> Code for Line<'_, BITS> {
         let row = tiles.grid.pixel;
         while !out.is_empty() {
             // Positions of the same kind.
-            let kind = tiles.padding.kind(position);
+            let kind = tiles.padding.class(position);
             let all = out.len() / row;
-            let same = (1..all).take_while(|i| tiles.padding.kind(position + i) == kind).count();
+            let same = (1..all).take_while(|i| tiles.padding.class(position + i) == kind).count();
             let len = (1 + same).min(all) * row;
             let limits = tiles.limits.rows(1 + kind * BITS, BITS);
             let (run, rest) = std::mem::take(&mut out).split_at_mut(len);

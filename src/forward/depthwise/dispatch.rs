@@ -1,10 +1,10 @@
 //! The same way for depthwise convolutions, whose lanes are filters of different channels.
 
-use crate::epilogue::exact::{Numerator, Summed, pad_code};
+use crate::epilogue::Numerators;
+use crate::epilogue::exact::{Summed, ZeroPoints, pad_code};
 use crate::epilogue::padding::Padding;
-use crate::epilogue::terms::Finishing;
 use crate::epilogue::to_floats::FloatOutput;
-use crate::epilogue::to_signs::BitOutput;
+use crate::epilogue::to_signs::SignOutput;
 use crate::forward::depthwise::{
     Arithmetic, BitOperands, BitTiles, Bits, Codes, Columns, DepthTiles, Layout, Long, MOST_TAPS,
     PlaneBits, PlaneCodes, PlaneSource, PlaneTiles, Product, Short, Signs, Source, are_planes,
@@ -105,18 +105,18 @@ impl<T: Element> Call<'_, '_, T> {
         };
         let weights = lay_weights::<P, N>(kernel, panels, weight, geometry, &mut lanes.weights)?;
         layout.grid.offsets(geometry, &mut tiles.offsets);
-        let finishing = self.numerators(exact, output.thresholds(), &mut buffers.padding);
+        let numerators = self.numerators(exact, output.thresholds(), &mut buffers.padding);
         let offsets = &tiles.offsets[..];
         let depth_tiles = DepthTiles::<P, N> { kernel, geometry, layout, input, weights, offsets };
         let lane_buffers = (&mut lanes.input, &mut lanes.sums);
         let (sums, signs) = (&mut tiles.sums, &mut buffers.signs);
         match output {
             Output::Numbers(OutputNumbers { residual, out, .. }) => {
-                let finish = FloatOutput { finishing, epilogue, residual };
+                let finish = FloatOutput::new(numerators, epilogue, residual);
                 depth_tiles.run(&finish, lane_buffers, sums, &mut floats.outs, out)
             }
             Output::Signs { thresholds, out } => {
-                let finish = BitOutput { finishing, flips: thresholds.flips() };
+                let finish = SignOutput { numerators, thresholds };
                 depth_tiles.run(&finish, lane_buffers, sums, signs, out)
             }
         }
@@ -156,10 +156,10 @@ impl<T: Element> Call<'_, '_, T> {
         };
         let weights = lay_weights::<P, N>(kernel, panels, weight, geometry, &mut lanes.weights)?;
         columns.offsets(geometry, &mut tiles.offsets);
-        let finishing = self.numerators(exact, &[], &mut buffers.padding);
+        let numerators = self.numerators(exact, &[], &mut buffers.padding);
         let (pad, offsets) = (P::activation(pad), &tiles.offsets[..]);
         let planes = PlaneTiles::<P, N> { kernel, geometry, columns, pad, input, weights, offsets };
-        let finish = FloatOutput { finishing, epilogue, residual };
+        let finish = FloatOutput::new(numerators, epilogue, residual);
         let buffers = [&mut lanes.plane, &mut lanes.input, &mut lanes.lane_weights];
         planes.run(&finish, buffers, &mut lanes.sums, out)
     }
@@ -170,14 +170,15 @@ impl<T: Element> Call<'_, '_, T> {
         exact: Exact<'_>,
         thresholds: &[i64],
         padding: &'f mut Padding,
-    ) -> Finishing<'f> {
+    ) -> Numerators<'f> {
         let (kernel, geometry) = (self.kernel, &self.task.geometry);
         let (row_len, form) = (geometry.row_len(), self.task.form);
-        let numerator = Numerator::of_numerators(exact.activation, exact.weight, row_len, form);
-        padding.same((0..geometry.filters).map(|_| numerator.addend(0)));
+        let Exact { activation, weight, .. } = exact;
+        let zero_points = ZeroPoints::of_numerators(activation, weight, row_len, form);
+        padding.same((0..geometry.filters).map(|_| zero_points.offset(0)));
         padding.subtract(thresholds);
-        padding.set_precision(numerator.precision(exact.activation, exact.weight, row_len));
-        Finishing { kernel, geometry, numerator, padding, code_sums: &[] }
+        padding.set_accumulator(zero_points.accumulator(activation, weight, row_len));
+        Numerators { kernel, geometry, zero_points, padding, row_sums: &[] }
     }
 
     /// From signs to signs.
@@ -191,7 +192,7 @@ impl<T: Element> Call<'_, '_, T> {
         let (kernel, geometry) = (self.kernel, &self.task.geometry);
         let Exact { activation, weight, panels, .. } = exact;
         let words = self.pack_bits(T::zero(), &mut buffers.words)?;
-        let numerator = Numerator::new(
+        let zero_points = ZeroPoints::new(
             Summed::DifferingBits,
             activation,
             weight,
@@ -199,7 +200,7 @@ impl<T: Element> Call<'_, '_, T> {
             self.task.form,
         );
         let Integers { padding, taps, depth, .. } = buffers;
-        self.fill_padding(exact, numerator, &output, padding, taps)?;
+        self.fill_padding(exact, zero_points, &output, padding, taps)?;
         let Output::Signs { thresholds, out } = output else { return Ok(()) };
         let (pad, _) = pad_code(activation, self.task.pad);
         let operands = BitOperands {
@@ -208,7 +209,7 @@ impl<T: Element> Call<'_, '_, T> {
             pad: u32::from(pad) * u32::MAX,
             panels,
             padding,
-            factor: numerator.product,
+            factor: zero_points.sum_factor,
             flips: thresholds.flips(),
         };
         let tiles =

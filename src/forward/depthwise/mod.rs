@@ -29,10 +29,9 @@ pub(crate) use product::{Long, Product, Short, Signs};
 pub(crate) use weights::lay_weights;
 
 use crate::Result;
+use crate::epilogue::{Output, Outputs, Tile};
 use crate::forward::blocks_old::{Block, Cut, Divide, Shares};
 use crate::forward::depthwise::weights::Cyclic;
-use crate::forward::gemm::Finish;
-use crate::forward::tile_sums::Sums;
 use crate::geometry::Geometry;
 use crate::kernel::{Code, Kernel, prefetch_elements};
 use crate::memory::parallel::blocks;
@@ -136,15 +135,15 @@ impl TileShape {
 }
 
 /// The computation of a block.
-struct Compute<'a, 'b, 'c, P: Product, F: Finish, const N: usize> {
+struct Compute<'a, 'b, 'c, P: Product, F: Output, const N: usize> {
     tiles: &'a DepthTiles<'a, P, N>,
     finish: &'a F,
-    block: Block<'b, F::Out>,
+    block: Block<'b, F::Element>,
     shape: TileShape,
-    buffers: Buffers<'c, P::Lane, P::Sum, F::Out>,
+    buffers: Buffers<'c, P::Lane, P::Sum, F::Element>,
 }
 
-impl<P: Product, F: Finish, const N: usize> Code for Compute<'_, '_, '_, P, F, N> {
+impl<P: Product, F: Output, const N: usize> Code for Compute<'_, '_, '_, P, F, N> {
     type Output = ();
 
     #[inline(always)]
@@ -154,16 +153,16 @@ impl<P: Product, F: Finish, const N: usize> Code for Compute<'_, '_, '_, P, F, N
 }
 
 impl<P: Product, const N: usize> DepthTiles<'_, P, N> {
-    pub(crate) fn run<F: Finish>(
+    pub(crate) fn run<F: Output>(
         &self,
         finish: &F,
         (lanes, narrow): (&mut Vec<P::Lane>, &mut Vec<P::Sum>),
         sums: &mut Vec<i32>,
-        outs: &mut Vec<F::Out>,
-        out: ArrayViewMut5<'_, F::Out>,
+        outs: &mut Vec<F::Element>,
+        out: ArrayViewMut5<'_, F::Element>,
     ) -> Result<()>
     where
-        F::Out: Copy + Default,
+        F::Element: Copy + Default,
     {
         let (geometry, filters) = (self.geometry, self.geometry.filters);
         let work = out.len().saturating_mul(F::FILTERS).saturating_mul(geometry.taps());
@@ -174,7 +173,7 @@ impl<P: Product, const N: usize> DepthTiles<'_, P, N> {
         let image_len = self.layout.grid.image_len().saturating_add(N + 63) & !63;
         let images_len = product(&[blocks, image_len], "packed activations")?;
         let images = take_aligned(lanes, images_len, "packed activations")?;
-        let outs_len = finish.buffer_len(shape.rows, shape.filters);
+        let outs_len = shape.rows * shape.filters.div_ceil(F::FILTERS);
         let buffers = Buffers {
             input: Shares::new(images, image_len),
             narrow: shares(narrow, blocks, narrow_len)?,
@@ -195,12 +194,12 @@ impl<P: Product, const N: usize> DepthTiles<'_, P, N> {
 
     /// Computes a block on this thread.
     #[inline(always)]
-    fn compute<F: Finish>(
+    fn compute<F: Output>(
         &self,
         finish: &F,
-        block: Block<'_, F::Out>,
+        block: Block<'_, F::Element>,
         shape: TileShape,
-        buffers: Buffers<'_, P::Lane, P::Sum, F::Out>,
+        buffers: Buffers<'_, P::Lane, P::Sum, F::Element>,
     ) {
         let Block { mut out, first_image, first_position, .. } = block;
         let (lanes, narrow) = (buffers.input.take(), buffers.narrow.take());
@@ -230,18 +229,12 @@ impl<P: Product, const N: usize> DepthTiles<'_, P, N> {
                     let filters = first..all.min(first + shape.filters);
                     widen(&narrow[..rows * all], all, filters.clone(), sums);
                     let words = first / F::FILTERS..filters.end.div_ceil(F::FILTERS);
-                    let mut out = out.slice_axis_mut(Axis(0), words.into());
-                    let tile = Sums {
-                        sums,
-                        wide: &[],
-                        stride: filters.len(),
-                        rows,
-                        filters,
-                        image,
-                        group: 0,
-                        position,
-                    };
-                    finish.finish(&tile, outs, &mut out, start);
+                    let out = out.slice_axis_mut(Axis(0), words.into());
+                    let stride = filters.len();
+                    let tile = Tile { image, group: 0, position, rows, filters };
+                    let mut outputs = Outputs::new(finish, tile, out, start, outs);
+                    outputs.take(sums, stride);
+                    outputs.finish();
                 }
             }
         }

@@ -23,7 +23,7 @@ mod width;
 use super::arch::Vectors;
 use super::blocks::{BlockKernel, blocks, run_over};
 use super::prefetch::prefetch;
-use super::{Code, Epilogue, Isa, Kernel, PANEL, Rows, Sums, Vector};
+use super::{Code, Epilogue, Isa, Kernel, PANEL, Rows, Vector};
 pub(crate) use width::Width;
 
 /// Words of the longest row whose sum cannot overflow 32 bits: four products of 255 and -128 each.
@@ -217,7 +217,6 @@ impl Kernel {
 
     /// Numbers that the buffer of [`dot`](Self::dot) takes for so many rows, and filters in whole
     /// panels.
-    #[allow(dead_code)] // until epilogues take sums from here
     pub(crate) fn dot_buffer(self, rows: usize, filters: usize) -> usize {
         if self.has_tiles() { rows * filters } else { 0 }
     }
@@ -304,28 +303,6 @@ impl Kernel {
             (_, Vectors::Neon(v)) => run!(v, all: 2 x 1, 1 x 1),
             (_, Vectors::Portable(v)) => run!(v, all: 1 x 1),
         }
-    }
-
-    /// The same, written to `sums[row * stride + filter]`.
-    ///
-    /// # Panics
-    /// As there, and if there are fewer sums.
-    pub(crate) fn sum_products(
-        self,
-        rows: Rows<'_>,
-        weights: Weights<'_>,
-        sums: &mut [i32],
-        stride: usize,
-    ) {
-        #[cfg(target_arch = "x86_64")]
-        if self.has_tiles() && amx::pays(rows, weights) {
-            let filters = check(rows, weights) * PANEL;
-            assert!(stride >= filters && sums.len() >= (rows.count() - 1) * stride + filters);
-            // SAFETY: the CPU has AMX, and it is permitted, as `self` proves; the lengths have just
-            // been checked.
-            return unsafe { amx::sum_products(rows, weights, sums, stride) };
-        }
-        self.dot(rows, weights, &mut [], &mut Sums { sums, stride });
     }
 }
 

@@ -3,7 +3,7 @@
 use super::tiles::sum_products as sum_on_tiles;
 use super::*;
 use crate::kernel::Offsets;
-use crate::kernel::testing::{Random, available};
+use crate::kernel::testing::{Random, Sums, available};
 use crate::kernel::with_vectors;
 
 mod model;

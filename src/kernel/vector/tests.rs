@@ -1,7 +1,7 @@
 //! Every instruction set, lane by lane.
 
 use super::*;
-use crate::kernel::testing::{Random, available};
+use crate::kernel::testing::{Random, Sums, available};
 use crate::kernel::{vectorized, with_vectors};
 use std::array::from_fn;
 

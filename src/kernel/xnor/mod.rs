@@ -16,7 +16,6 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
-mod finish;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod portable;
@@ -24,7 +23,6 @@ mod portable;
 use super::arch::Vectors;
 use super::blocks::{BlockKernel, blocks, run_over};
 use super::{Epilogue, Kernel, PANEL, Rows, Vector};
-pub(crate) use finish::{Addends, ToFloats, ToSigns};
 
 /// Filters in bit planes, of whole panels.
 #[derive(Clone, Copy, Debug)]

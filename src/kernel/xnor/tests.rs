@@ -2,8 +2,7 @@
 
 use super::*;
 use crate::kernel::Offsets;
-use crate::kernel::testing::{Random, available};
-use ndarray::{Array2, ArrayViewMut2, s};
+use crate::kernel::testing::{Random, Sums, available};
 
 /// Rows and panels of random words, the rows scattered and `shift` words off alignment.
 struct Case {
@@ -55,7 +54,8 @@ impl Case {
             let panels = filters / PANEL;
             let planes = FilterPlanes { words: &self.panels, panels, planes: 1, step: 0 };
             let mut buffer = vec![-1; kernel.xnor_buffer(self.offsets.len(), 1, filters)];
-            kernel.count_differing(self.rows(), planes, &mut buffer, &mut sums, stride);
+            let mut epilogue = Sums { sums: &mut sums, stride };
+            kernel.xnor(self.rows(), planes, &mut buffer, &mut epilogue);
             for row in 0..self.count {
                 for filter in 0..stride {
                     let expected = if filter < filters { self.expected(row, filter) } else { -1 };
@@ -80,178 +80,73 @@ fn differing_bits_are_counted() {
     }
 }
 
-/// Outputs of all filters but some of the last panel, of rows and filters in planes.
-struct Finished {
+/// Rows and filters in several bit planes.
+struct Planes {
     /// Rows of a plane, and panels of one.
     case: Case,
     planes: [usize; 2],
     /// The words of all panels in all planes.
     words: Vec<u32>,
-    filters: usize,
-    addends: Vec<f32>,
-    stride: usize,
-    factors: Vec<f32>,
-    bias: Vec<f32>,
-    kinds: Vec<u32>,
-    sums: Vec<i64>,
-    flips: Vec<u32>,
 }
 
 /// Words from a plane of the rows to the next.
 const PLANE_STEP: usize = 5;
 
-impl Finished {
-    fn new(random: &mut Random, mut case: Case, planes: [usize; 2], left_out: usize) -> Self {
-        let filters = case.panels.len() / case.offsets.len() - left_out;
+impl Planes {
+    fn new(random: &mut Random, mut case: Case, planes: [usize; 2]) -> Self {
         case.words.extend(random.words(PLANE_STEP * (planes[0] - 1)));
         // Something lies between the planes of the filters.
         let words = random.words(planes[1] * (case.panels.len() + 3));
-        let mut small = |len: usize, divisor: f32| -> Vec<f32> {
-            let words = random.words(len).into_iter();
-            words.map(|word| ((word % 19) as f32 - 9.0) / divisor).collect()
-        };
-        let stride = filters + 2;
-        let addends = small(3 * stride, 1.0);
-        let (factors, bias) = (small(filters, 8.0), small(filters, 3.0));
-        let kinds = random.words(case.count).into_iter().map(|word| word % 3).collect();
-        let sums = random.words(case.count).into_iter().map(|word| i64::from(word % 9)).collect();
-        let flips = random.words(filters.div_ceil(32));
-        Finished {
-            case,
-            planes,
-            words,
-            filters,
-            addends,
-            stride,
-            factors,
-            bias,
-            kinds,
-            sums,
-            flips,
-        }
+        Planes { case, planes, words }
     }
 
-    fn rows(&self) -> Rows<'_> {
-        self.case.rows().in_planes(self.planes[0], PLANE_STEP)
-    }
-
-    fn panels(&self) -> FilterPlanes<'_> {
-        let len = self.case.panels.len();
-        let panels = len / (self.case.offsets.len() * PANEL);
-        FilterPlanes { words: &self.words, panels, planes: self.planes[1], step: len + 3 }
-    }
-
-    /// With kinds of rows and sums of each, and without.
-    fn addends(&self) -> [Addends<'_>; 2] {
-        let Finished { addends, kinds, sums, filters, stride, .. } = self;
-        let of = |kinds, sums| Addends {
-            addends,
-            filters: *filters,
-            stride: *stride,
-            kinds,
-            sums,
-            factor: -1.5,
-        };
-        [of(kinds, sums), of(&[], &[])]
-    }
-
-    /// Numerators of `[row][filter]`.
-    fn numerators(&self, product: f32, addends: Addends<'_>) -> Array2<f32> {
+    fn expected(&self, row: usize, filter: usize) -> i32 {
         let len = self.case.offsets.len();
-        Array2::from_shape_fn((self.case.count, self.filters), |(row, filter)| {
-            let mut differing = 0;
-            for j in 0..self.planes[1] {
-                let panel = &self.words[j * (self.case.panels.len() + 3)..];
-                let panel = &panel[filter / PANEL * len * PANEL..];
-                for i in 0..self.planes[0] {
-                    let at = self.case.shift + row * self.case.step + i * PLANE_STEP;
-                    for (w, &offset) in self.case.offsets.iter().enumerate() {
-                        let weights = panel[w * PANEL + filter % PANEL];
-                        let bits = self.case.words[at + offset as usize] ^ weights;
-                        differing += bits.count_ones() << (i + j);
-                    }
+        let mut differing = 0;
+        for j in 0..self.planes[1] {
+            let panel = &self.words[j * (self.case.panels.len() + 3)..];
+            let panel = &panel[filter / PANEL * len * PANEL..];
+            for i in 0..self.planes[0] {
+                let at = self.case.shift + row * self.case.step + i * PLANE_STEP;
+                for (w, &offset) in self.case.offsets.iter().enumerate() {
+                    let weights = panel[w * PANEL + filter % PANEL];
+                    let bits = self.case.words[at + offset as usize] ^ weights;
+                    differing += bits.count_ones() << (i + j);
                 }
             }
-            let kind = addends.kinds.get(row).map_or(0, |&kind| kind as usize);
-            let of_row = addends.sums.get(row).map_or(0.0, |&sum| addends.factor * sum as f32);
-            product * differing as f32 + self.addends[kind * self.stride + filter] + of_row
-        })
-    }
-
-    fn check_floats(&self) {
-        let (factors, bias) = (&self.factors[..], &self.bias[..]);
-        let scales = [(&[][..], &[][..]), (factors, &[]), (&[], bias), (factors, bias)];
-        for ((factors, bias), denominator) in scales.into_iter().zip([1.0, 9.0].into_iter().cycle())
-        {
-            for (addends, denominator) in self.addends().into_iter().zip([denominator, 3.0]) {
-                let finish = ToFloats { product: -2.0, addends, denominator, factors, bias };
-                let mut expected = self.numerators(-2.0, addends);
-                expected.indexed_iter_mut().for_each(|((_, filter), y)| {
-                    *y /= denominator;
-                    *y = factors.get(filter).map_or(*y, |factor| *y * factor);
-                    *y = bias.get(filter).map_or(*y, |bias| *y + bias);
-                });
-                self.check(0.5, &expected, f32::to_bits, |kernel, out| {
-                    kernel.differing_to_floats(self.rows(), self.panels(), finish, out);
-                });
-            }
         }
+        differing as i32
     }
 
-    fn check_signs(&self) {
-        for product in [-2.0, 1.0] {
-            for addends in self.addends() {
-                let finish = ToSigns { product, addends, flips: &self.flips };
-                let mut expected = Array2::zeros((self.case.count, self.flips.len()));
-                for ((row, filter), y) in self.numerators(product, addends).indexed_iter() {
-                    let flip = self.flips[filter / 32] >> (filter % 32) & 1;
-                    let bit = u32::from(*y >= 0.0) ^ flip;
-                    expected[[row, filter / 32]] |= bit << (filter % 32);
-                }
-                self.check(
-                    7,
-                    &expected,
-                    |bits| bits,
-                    |kernel, out| {
-                        kernel.differing_to_signs(self.rows(), self.panels(), finish, out);
-                    },
-                );
+    fn check(&self) {
+        let len = self.case.panels.len();
+        let filters = len / self.case.offsets.len();
+        let panels = filters / PANEL;
+        let rows = self.case.rows().in_planes(self.planes[0], PLANE_STEP);
+        let planes = self.planes[1];
+        let filter_planes = FilterPlanes { words: &self.words, panels, planes, step: len + 3 };
+        let pairs = self.planes[0] * planes;
+        for kernel in available() {
+            let mut sums = vec![-1; self.case.count * filters];
+            let mut buffer = vec![-1; kernel.xnor_buffer(self.case.offsets.len(), pairs, filters)];
+            let mut epilogue = Sums { sums: &mut sums, stride: filters };
+            kernel.xnor(rows, filter_planes, &mut buffer, &mut epilogue);
+            for (i, &sum) in sums.iter().enumerate() {
+                let (row, filter) = (i / filters, i % filters);
+                assert_eq!(sum, self.expected(row, filter), "{kernel:?}: {row}, {filter}");
             }
-        }
-    }
-
-    /// Checks what `run` writes, and that what lies around it stays `before`.
-    fn check<O: Copy + PartialEq>(
-        &self,
-        before: O,
-        expected: &Array2<O>,
-        bits: impl Fn(O) -> u32,
-        run: impl Fn(Kernel, ArrayViewMut2<'_, O>),
-    ) {
-        let (rows, len) = expected.dim();
-        for kernel in available().filter(|kernel| kernel.finishes_at_once()) {
-            let mut whole = Array2::from_elem((2 * rows, len + 1), before);
-            run(kernel, whole.slice_mut(s![..;-2, ..len]).reversed_axes());
-            let found = whole.slice(s![..;-2, ..len]);
-            assert_eq!(found.mapv(&bits), expected.mapv(&bits), "{kernel:?}");
-            let mut around = whole.column(len).into_iter().chain(whole.slice(s![..;2, ..]));
-            assert!(around.all(|&y| y == before), "{kernel:?}");
         }
     }
 }
 
 #[test]
-fn outputs_are_made_of_differing_bits() {
+fn bits_count_by_their_planes() {
     let mut random = Random::new(9);
-    for len in [1, 2, 9] {
-        for (count, panels) in [(1, 1), (2, 3), (3, 2), (4, 1), (5, 2), (9, 3)] {
-            for left_out in [0, 1, 8, 15] {
-                for planes in [[1, 1], [2, 1], [1, 3], [3, 2]] {
-                    let case = Case::new(&mut random, len, count, panels, len % 4);
-                    let finished = Finished::new(&mut random, case, planes, left_out);
-                    finished.check_floats();
-                    finished.check_signs();
-                }
+    for len in [1, 2, 9, 130, 140] {
+        for (count, panels) in [(1, 1), (2, 3), (3, 2), (4, 1), (5, 2), (9, 3), (17, 2)] {
+            for planes in [[1, 1], [2, 1], [1, 3], [3, 2]] {
+                let case = Case::new(&mut random, len, count, panels, len % 4);
+                Planes::new(&mut random, case, planes).check();
             }
         }
     }

@@ -24,7 +24,7 @@
 //!    no NaN at both ends shows that it is none between.
 
 use crate::element::compiled_once;
-use crate::epilogue::output_scale::Epilogue;
+use crate::epilogue::to_floats::OutputScale;
 use crate::layers::operator::Operator;
 use crate::memory::reserve;
 use crate::options::OutputForm;
@@ -105,10 +105,10 @@ compiled_once! {
         if form != OutputForm::Dot {
             denominator *= 2;
         }
-        let epilogue = Epilogue { form, row_len, factors: w.factors(), k_map: &[], bias: &bias };
+        let scale = OutputScale { form, row_len, scales: w.factors(), k_map: &[], bias: &bias };
         let numerators = numerators(activation, weight, row_len, form);
         thresholds(filters, numerators, sign, |filter, numerator| {
-            let y = epilogue.output(filter, numerator, denominator);
+            let y = scale.output(filter, numerator, denominator);
             affine.map_or(y, |affine| affine.value(filter, y))
         })
     }
