@@ -12,9 +12,9 @@
 //! fetches of its own accord ends with a page, and covers less than it takes to come from memory if
 //! much is done with each number.
 
+use super::arch::Portable;
 #[cfg(target_arch = "x86_64")]
-use super::arch::{Avx2, Avx512};
-use super::arch::{Portable, Vectors};
+use super::arch::{Avx2, Avx512, Vectors};
 use super::prefetch::prefetch;
 use super::{Code, Kernel, same_type};
 use crate::Element;
