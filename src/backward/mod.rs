@@ -8,7 +8,7 @@
 
 mod products;
 
-use crate::forward::Task;
+use crate::forward::problem::Problem;
 use crate::forward::scales::k_map;
 use crate::kernel::Kernel;
 use crate::memory::reserve;
@@ -33,44 +33,44 @@ pub struct Gradients<T, D: Dimension> {
 }
 
 pub(crate) fn backward<T: Element>(
-    task: Task<'_>,
+    problem: Problem<'_>,
     scale_gradient: ScaleGradient,
     weights: &PackedWeights<T>,
     dy: ArrayView5<'_, T>,
     x: ArrayView5<'_, T>,
     w: ArrayView5<'_, T>,
 ) -> Result<Gradients<T, Ix5>> {
-    let geometry = &task.geometry;
+    let geometry = &problem.geometry;
     // Memory first: a broadcast view may be too large to be read through.
     let mut dx = zeros_array(x.raw_dim(), "input gradient")?;
     reserve(&mut Vec::<T>::new(), dy.len(), "output gradient")?;
     let empty = dy.is_empty() || geometry.row_len() == 0;
-    if empty || task.activation.scales_samples() {
+    if empty || problem.activation.scales_samples() {
         check_no_nan(Operand::Input, &x)?;
         check_no_nan(Operand::OutputGradient, &dy)?;
     }
     let [mut magnitudes, mut pixel_magnitudes, mut k] = [const { Vec::new() }; 3];
-    let k = match task.input_scaling {
+    let k = match problem.input_scaling {
         InputScaling::KMap => k_map(geometry, &x, &mut pixel_magnitudes, &mut k)?,
         InputScaling::None => &mut [],
     };
-    let magnitudes = task.magnitudes(&x, &mut magnitudes)?;
+    let magnitudes = problem.magnitudes(&x, &mut magnitudes)?;
     let mut scaled = weights.quantized_rows()?;
     scale_filters(&mut scaled, weights.scales());
     let flows = scale_gradient == ScaleGradient::Flow;
     let (arranged, memory) = Weights::new(geometry, scaled)?;
     let products = Products {
-        task,
+        problem,
         magnitudes,
         k,
-        sum_dots: flows && matches!(task.form, OutputForm::Offset { .. }),
+        sum_dots: flows && matches!(problem.form, OutputForm::Offset { .. }),
         weights: arranged,
     };
     let sums = match empty {
         true => Sums { bias: bias_gradient(&dy), ..products.sums(Vec::new())? },
         false => products.compute(dy, x, dx.view_mut(), memory)?,
     };
-    let shares = if flows { scale_shares(task, weights, &sums)? } else { Vec::new() };
+    let shares = if flows { scale_shares(problem, weights, &sums)? } else { Vec::new() };
     Ok(Gradients {
         input: dx,
         weight: weight_gradient(weights, sums.weights, &shares, w)?,
@@ -122,7 +122,7 @@ fn weight_gradient<T: Element>(
 /// What each weight of a filter receives through its scale, which is a mean of |w|; nothing if
 /// scales are no means.
 fn scale_shares<T: Element>(
-    task: Task<'_>,
+    problem: Problem<'_>,
     weights: &PackedWeights<T>,
     sums: &Sums<T>,
 ) -> Result<Vec<T>> {
@@ -133,7 +133,7 @@ fn scale_shares<T: Element>(
     let d_scale = |f: usize| -> T {
         let row = f * row_len..(f + 1) * row_len;
         let of_dots = quantized[row.clone()].iter().zip(&sums.weights[row]).map(|(&q, &dq)| q * dq);
-        match task.form {
+        match problem.form {
             OutputForm::Dot => of_dots.sum(),
             OutputForm::Offset { .. } => {
                 let magnitude = weights.magnitudes().get(f).copied().unwrap_or(T::one());

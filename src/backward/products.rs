@@ -1,13 +1,13 @@
 //! Both matrix products of the backward, a few images at a time: what they read and write stays in
 //! the second cache, in buffers that are used again.
 
-use crate::forward::Task;
+use crate::forward::problem::Problem;
 use crate::geometry::Geometry;
 use crate::kernel::{Kernel, multiply};
 use crate::memory::{matrix, matrix_mut};
 use crate::memory::{product, reserve, zeros};
 use crate::packed::im2row::{gather, scatter_add};
-use crate::packed::nhwc::quantize_lanes;
+use crate::packed::nhwc::quantize_nhwc;
 use crate::quantizer::check_no_nan;
 use crate::{Element, Error, Operand, Result};
 use ndarray::{ArrayView2, ArrayView4, ArrayView5, ArrayViewMut4, ArrayViewMut5, Axis, Slice, s};
@@ -23,7 +23,7 @@ const TILE_ROWS: usize = 512;
 
 /// The operands of both products, beside the tensors.
 pub(super) struct Products<'a, T> {
-    pub(super) task: Task<'a>,
+    pub(super) problem: Problem<'a>,
     /// What each sample was scaled by, or nothing.
     pub(super) magnitudes: &'a [T],
     /// XNOR-Net's K, `[image][position][group]`, or nothing.
@@ -112,7 +112,7 @@ impl<T: Element> Products<'_, T> {
         dx: ArrayViewMut5<'_, T>,
         mut memory: Vec<T>,
     ) -> Result<Sums<T>> {
-        let images = self.task.geometry.batch;
+        let images = self.problem.geometry.batch;
         let together = self.images_together();
         let part_len = images.div_ceil(PARTS).next_multiple_of(together).min(images);
         let mut parts = Vec::with_capacity(PARTS);
@@ -162,13 +162,13 @@ impl<T: Element> Products<'_, T> {
 
     /// Images of which there are enough windows for an efficient product.
     fn images_together(&self) -> usize {
-        let geometry = &self.task.geometry;
+        let geometry = &self.problem.geometry;
         (TILE_ROWS / geometry.positions().max(1)).clamp(1, geometry.batch.max(1))
     }
 
     /// Sums of nothing, but for those of the weights if they lie in given memory.
     pub(super) fn sums(&self, memory: Vec<T>) -> Result<Sums<T>> {
-        let geometry = &self.task.geometry;
+        let geometry = &self.problem.geometry;
         let weights = product(&[geometry.filters, geometry.row_len()], "weight gradient")?;
         Ok(Sums {
             weights: match memory.len() == weights {
@@ -182,7 +182,7 @@ impl<T: Element> Products<'_, T> {
     }
 
     fn buffers(&self, images: usize, memory: Vec<T>) -> Result<Buffers<T>> {
-        let geometry = &self.task.geometry;
+        let geometry = &self.problem.geometry;
         let buffer = |sizes: [usize; 3], what| zeros(product(&sizes, what)?, what);
         let (pixels, positions) = (geometry.pixels(), geometry.positions());
         let rows = |rows: usize, len: usize| {
@@ -205,7 +205,7 @@ impl<T: Element> Products<'_, T> {
 
     fn compute_part(&self, part: &mut Part<'_, T>, together: usize, buffers: &mut Buffers<T>) {
         let Buffers { lanes, d_lanes, dots, rows, d_rows, sums } = buffers;
-        let geometry = &self.task.geometry;
+        let geometry = &self.problem.geometry;
         let image_len = geometry.pixels() * geometry.channels;
         let image_dots = geometry.positions() * geometry.filters;
         sums.bias.fill(0.0);
@@ -222,8 +222,8 @@ impl<T: Element> Products<'_, T> {
             let dots = &mut dots[..images * image_dots];
             sums.nan[0] |= check_no_nan(Operand::Input, &x).is_err();
             sums.nan[1] |= check_no_nan(Operand::OutputGradient, &dy).is_err();
-            quantize_lanes(&self.task.samples(&x), lanes, |sample| {
-                let coder = self.task.coder(self.magnitudes, first + sample);
+            quantize_nhwc(&self.problem.samples(&x), lanes, |sample| {
+                let coder = self.problem.coder(self.magnitudes, first + sample);
                 move |lanes: &mut [T]| coder.quantize(lanes)
             });
             self.dot_gradients(first, &dy, dots, sums);
@@ -247,13 +247,13 @@ impl<T: Element> Products<'_, T> {
         dots: &mut [T],
         sums: &mut Sums<T>,
     ) {
-        let geometry = &self.task.geometry;
-        quantize_lanes(dy, dots, |_| |_: &mut [T]| ());
+        let geometry = &self.problem.geometry;
+        quantize_nhwc(dy, dots, |_| |_: &mut [T]| ());
         // In f64, and in the same order whatever the memory layout.
         for dots in dots.chunks(geometry.filters) {
             sums.bias.iter_mut().zip(dots).for_each(|(sum, dy)| *sum += dy.as_f64());
         }
-        let factor = self.task.form.gradient_factor::<T>();
+        let factor = self.problem.form.gradient_factor::<T>();
         if factor != T::one() {
             dots.iter_mut().for_each(|dot| *dot *= factor);
         }
@@ -287,9 +287,9 @@ impl<T: Element> Products<'_, T> {
         rows: &mut [T],
         (d_weights, add): (&mut [T], bool),
     ) {
-        let geometry = &self.task.geometry;
+        let geometry = &self.problem.geometry;
         let (filters, row_len) = (geometry.group_filters(), geometry.row_len());
-        let pad = T::of_integer(self.task.pad.as_integer());
+        let pad = T::of_integer(self.problem.pad.as_integer());
         for tile in tiles(dots.len() / geometry.filters) {
             for group in 0..geometry.groups() {
                 let rows = if geometry.is_pointwise() {
@@ -314,7 +314,7 @@ impl<T: Element> Products<'_, T> {
 
     /// The gradient of the lanes.
     fn lane_gradient(&self, dots: &[T], d_rows: &mut [T], d_lanes: &mut [T]) {
-        let geometry = &self.task.geometry;
+        let geometry = &self.problem.geometry;
         let (filters, row_len) = (geometry.group_filters(), geometry.row_len());
         let (channels, width) = (geometry.channels, geometry.group_channels());
         let weights = &self.weights.values;
@@ -361,7 +361,7 @@ impl<T: Element> Products<'_, T> {
 
     /// The gradients of the dot products of a tile and a group.
     fn dots<'d>(&self, dots: &'d [T], tile: &Range<usize>, group: usize) -> ArrayView2<'d, T> {
-        let (all, filters) = (self.task.geometry.filters, self.task.geometry.group_filters());
+        let (all, filters) = (self.problem.geometry.filters, self.problem.geometry.group_filters());
         let dots = matrix(tile.len(), all, &dots[tile.start * all..]);
         dots.slice_move(s![.., group * filters..(group + 1) * filters])
     }
@@ -373,7 +373,7 @@ impl<T: Element> Products<'_, T> {
         d_lanes: &mut [T],
         mut dx: ArrayViewMut4<'_, T>,
     ) {
-        let activation = self.task.activation;
+        let activation = self.problem.activation;
         let (channels, depth, height, width) = dx.dim();
         let pixels = x.permuted_axes([1, 2, 3, 0]);
         // In the order in which both lie in memory.

@@ -4,11 +4,10 @@ use crate::Element;
 use crate::Result;
 use crate::epilogue::store::Rows;
 use crate::epilogue::to_floats::OutputScale;
-use crate::forward::dequantize::{CodedWeights, MANY_ROWS};
-use crate::forward::partition::{Block, Engine, Partition};
+use crate::forward::dequantize::CodedWeights;
+use crate::forward::partition::{Block, Engine};
 use crate::geometry::Geometry;
-use crate::kernel::{Kernel, PANEL};
-use crate::memory::parallel::blocks;
+use crate::kernel::Kernel;
 use crate::memory::{Workspace, WorkspaceSize, matrix, matrix_mut};
 use crate::packed::im2row::gather;
 use ndarray::linalg::general_mat_mul;
@@ -21,24 +20,19 @@ pub(crate) struct FloatEngine<'a, T> {
     pub(crate) geometry: &'a Geometry,
     /// Quantized activations, `[image][pixel][channel]`.
     pub(crate) lanes: &'a [T],
-    pub(crate) weights: FloatWeights<'a, T>,
+    pub(crate) tile_rows: usize,
+    pub(crate) weights: Weights<'a, T>,
     /// What a padded position holds.
     pub(crate) pad: T,
     pub(crate) scale: OutputScale<'a, T>,
 }
 
 /// Quantized weights.
-pub(crate) enum FloatWeights<'a, T> {
+pub(crate) enum Weights<'a, T> {
     /// `[filter][tap][channel]`.
     Values(&'a [T]),
     Codes(CodedWeights<'a, T>),
 }
-
-/// Windows are gathered in tiles of at most this many numbers, unless one window is larger.
-const TILE_LEN: usize = 1 << 18;
-
-/// Products below which a second thread costs more than it saves.
-const PRODUCTS_PER_BLOCK: usize = 1 << 18;
 
 impl<T: Element> Engine for FloatEngine<'_, T> {
     type Out = T;
@@ -46,7 +40,7 @@ impl<T: Element> Engine for FloatEngine<'_, T> {
 
     fn workspace(&self) -> Result<WorkspaceSize> {
         let (row_len, filters) = (self.geometry.row_len(), self.geometry.group_filters());
-        let rows = self.tile_rows();
+        let rows = self.tile_rows;
         let gathered = if self.geometry.is_pointwise() { 0 } else { rows };
         WorkspaceSize::default()
             .and::<T>(&[gathered, row_len], "windows")?
@@ -58,7 +52,7 @@ impl<T: Element> Engine for FloatEngine<'_, T> {
     fn compute(&self, block: Block<'_, T>, mut workspace: Workspace<'_>) {
         let Block { mut out, first_image, first_filter, first_position } = block;
         let (groups, row_len) = (self.geometry.groups(), self.geometry.row_len());
-        let (tile_rows, group_filters) = (self.tile_rows(), self.geometry.group_filters());
+        let (tile_rows, group_filters) = (self.tile_rows, self.geometry.group_filters());
         let gathered = if self.geometry.is_pointwise() { 0 } else { tile_rows };
         let rows = workspace.take(gathered * row_len);
         let [dots, outs] = [0; 2].map(|_| workspace.take(tile_rows * group_filters));
@@ -85,27 +79,10 @@ impl<T: Element> Engine for FloatEngine<'_, T> {
 }
 
 impl<T: Element> FloatEngine<'_, T> {
-    /// Into what an output of so many elements is cut.
-    pub(crate) fn partition(&self, outputs: usize) -> Partition {
-        let work = outputs.saturating_mul(self.geometry.row_len().max(1));
-        let (filters_together, positions_together) = match self.weights {
-            // A thread that has a share of the rows would read all weights.
-            FloatWeights::Codes(_) if self.geometry.groups() == 1 => (2 * PANEL, MANY_ROWS),
-            _ => (usize::MAX, 0),
-        };
-        Partition { blocks: blocks(work, PRODUCTS_PER_BLOCK), filters_together, positions_together }
-    }
-
-    /// Rows of a tile: by the size of the problem alone, so that floats are summed in the same order
-    /// at any number of threads.
-    fn tile_rows(&self) -> usize {
-        (TILE_LEN / self.geometry.row_len().max(1)).clamp(1, 64)
-    }
-
     /// Writes the products of rows with some filters, `[row][filter]`.
     fn multiply(&self, rows: &[T], filters: Range<usize>, dots: &mut [T]) {
         match self.weights {
-            FloatWeights::Values(weights) => {
+            Weights::Values(weights) => {
                 let (row_len, count) = (self.geometry.row_len(), dots.len() / filters.len());
                 let rows = matrix(count, row_len, rows);
                 let weights = matrix(filters.len(), row_len, &weights[filters.start * row_len..]);
@@ -113,7 +90,7 @@ impl<T: Element> FloatEngine<'_, T> {
                 // Threads may cut tiles short. The gemm crate sums in another order then.
                 general_mat_mul(T::one(), &rows, &weights.t(), T::zero(), &mut dots);
             }
-            FloatWeights::Codes(weights) => weights.multiply(rows, filters, dots),
+            Weights::Codes(weights) => weights.multiply(rows, filters, dots),
         }
     }
 

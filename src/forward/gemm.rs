@@ -5,31 +5,21 @@
 use crate::Result;
 use crate::epilogue::exact::Summed;
 use crate::epilogue::{Output, Outputs, Tile};
-use crate::forward::partition::{Block, Engine, Partition};
+use crate::forward::partition::{Block, Engine};
+use crate::forward::plan::TileShape;
 use crate::geometry::Geometry;
 use crate::kernel::{Epilogue, Kernel, LONGEST, Offsets, PANEL, Rows, Vector};
-use crate::memory::parallel::blocks;
 use crate::memory::{Workspace, WorkspaceSize};
 use crate::packed::layout::WordLayout;
 use crate::packed::panels::Panels;
 use ndarray::s;
 use std::ops::Range;
 
-/// A tile of gathered rows has at most so many words, if that leaves it `MIN_ROWS`.
-const TILE_WORDS: usize = 1 << 15;
-const MIN_ROWS: usize = 8;
-
-/// Words of panels that stay in the second cache.
-const CACHED_WORDS: usize = 1 << 16;
-
-/// Words times filters below which a second thread costs more than it saves.
-const WORDS_PER_BLOCK: usize = 1 << 17;
-
 /// A forward whose operands are packed: only products and the epilogue are left to do.
 pub(crate) struct Gemm<'a, O> {
     pub(crate) operands: Operands<'a>,
     pub(crate) output: &'a O,
-    shape: TileShape,
+    pub(crate) shape: TileShape,
 }
 
 /// What is multiplied.
@@ -49,35 +39,7 @@ pub(crate) struct Operands<'a> {
     pub(crate) largest: u32,
 }
 
-/// How many rows and panels a tile has.
-#[derive(Clone, Copy)]
-struct TileShape {
-    rows: usize,
-    panels: usize,
-    /// Panels that are used up for a tile of rows before the next: all tiles find them in the
-    /// second cache.
-    cached_panels: usize,
-}
-
-impl<'a, O: Output> Gemm<'a, O> {
-    /// With an output of which those of a position lie side by side, or not.
-    pub(crate) fn new(operands: Operands<'a>, output: &'a O, side_by_side: bool) -> Self {
-        Gemm { operands, output, shape: operands.tile_shape(side_by_side) }
-    }
-
-    /// Into what an output of so many elements is cut.
-    pub(crate) fn partition(&self, elements: usize) -> Partition {
-        let Operands { geometry, layout, panels, .. } = self.operands;
-        let words = layout.gathered_words().saturating_mul(panels.planes());
-        let work = elements.saturating_mul(O::FILTERS).saturating_mul(words);
-        let filters = self.shape.panels * PANEL;
-        Partition {
-            blocks: blocks(work, WORDS_PER_BLOCK),
-            filters_together: filters.next_multiple_of(O::FILTERS),
-            positions_together: if geometry.groups() == 1 { MIN_ROWS } else { 0 },
-        }
-    }
-
+impl<O: Output> Gemm<'_, O> {
     /// Lengths of what a block is computed in: gathered rows, what a kernel puts down, sums of 64
     /// bits, and outputs.
     fn lengths(&self) -> [[usize; 2]; 4] {
@@ -198,32 +160,6 @@ impl Windows<'_> {
 }
 
 impl Operands<'_> {
-    /// Panels that a kernel takes at a time stay in the first cache while it multiplies all rows with
-    /// them. Filters come first, so that outputs that lie side by side are written together; where
-    /// they lie apart, they come few at a time.
-    fn tile_shape(&self, side_by_side: bool) -> TileShape {
-        let bits = self.summed == Summed::DifferingBits;
-        let tiles = !bits && self.kernel.has_tiles();
-        let (mut rows, panels) = match side_by_side {
-            true if bits => (64, 16),
-            true if tiles => (64, 8),
-            true => (64, 4),
-            false => (128, 2),
-        };
-        let panels = self.geometry.group_filters().div_ceil(PANEL).clamp(2, panels);
-        if !self.layout.direct {
-            let words = if tiles { 4 * TILE_WORDS } else { TILE_WORDS };
-            rows = rows.min(words / self.layout.gathered_words().max(1)).max(MIN_ROWS);
-        }
-        let panel_words = (self.panels.planes() * self.panels.panel_words()).max(1) * PANEL;
-        let cached_panels = match side_by_side || !self.layout.direct {
-            _ if self.geometry.positions() <= rows => self.geometry.filters.div_ceil(PANEL),
-            true => (CACHED_WORDS / panel_words).max(1).next_multiple_of(panels),
-            false => panels, // few planes at a time, for whole images
-        };
-        TileShape { rows, panels, cached_panels: cached_panels.max(panels) }
-    }
-
     /// Whether the sums of a whole row may not fit into 32 bits.
     fn is_long(&self) -> bool {
         self.summed != Summed::DifferingBits && self.offsets.len() > LONGEST

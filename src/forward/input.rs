@@ -24,14 +24,14 @@ use ndarray::{ArrayView, ArrayView5, Dimension};
 #[derive(Clone, Debug)]
 pub enum Activations<'a, T, D: Dimension> {
     /// Floats to be quantized.
-    Numbers(ArrayView<'a, T, D>),
+    Floats(ArrayView<'a, T, D>),
     /// Signs, for an operator whose activation quantizer is one of signs.
     Signs(&'a BitTensor),
 }
 
 impl<'a, T, D: Dimension> From<ArrayView<'a, T, D>> for Activations<'a, T, D> {
     fn from(numbers: ArrayView<'a, T, D>) -> Self {
-        Activations::Numbers(numbers)
+        Activations::Floats(numbers)
     }
 }
 
@@ -44,7 +44,7 @@ impl<'a, T, D: Dimension> From<&'a BitTensor> for Activations<'a, T, D> {
 /// The same with all five axes.
 #[derive(Debug)]
 pub(crate) enum Input<'a, T> {
-    Numbers(ArrayView5<'a, T>),
+    Floats(ArrayView5<'a, T>),
     Signs(&'a BitTensor),
 }
 
@@ -52,7 +52,7 @@ impl<'a, T, D: Lift> Activations<'a, T, D> {
     /// Adds the axes that are missing.
     pub(crate) fn lift(self) -> Input<'a, T> {
         match self {
-            Activations::Numbers(numbers) => Input::Numbers(D::lift(numbers)),
+            Activations::Floats(numbers) => Input::Floats(D::lift(numbers)),
             Activations::Signs(signs) => Input::Signs(signs),
         }
     }
@@ -62,7 +62,7 @@ impl<T> Input<'_, T> {
     /// (N, C, D, H, W).
     pub(crate) fn dims(&self) -> [usize; 5] {
         match self {
-            Input::Numbers(numbers) => numbers.dim().into(),
+            Input::Floats(numbers) => numbers.dim().into(),
             Input::Signs(signs) => signs.dims(),
         }
     }

@@ -1,129 +1,67 @@
-//! The one way of every forward: quantize the input, find or gather windows, multiply tiles of
-//! rows with the packed weights, finish each row in the epilogue.
+//! The one way of every forward: a validated [`Problem`], a [`Plan`] that holds every choice, and
+//! one driver (`partition`) that has an engine compute the output block by block.
+//!
+//! ```text
+//! problem ──► plan ──► quantize, pack activations ──► windows ──► engine: tiles ──► kernel ──► epilogue
+//! ```
 
 mod blocks_old;
 mod depthwise;
 mod dequantize;
 mod float;
-pub(crate) mod gemm;
+mod gemm;
 pub(crate) mod input;
 mod partition;
 pub(crate) mod plan;
+pub(crate) mod problem;
 pub(crate) mod scales;
 pub(crate) mod scratch;
 
 use crate::epilogue::Numerators;
-use crate::epilogue::exact::{Summed, ZeroPoints, differing_bits_fit, pad_code};
+use crate::epilogue::exact::{Summed, ZeroPoints, pad_code};
 use crate::epilogue::padding::Padding;
 use crate::epilogue::to_floats::{FloatOutput, OutputScale};
 use crate::epilogue::to_signs::SignOutput;
-use crate::forward::dequantize::{CodedWeights, MANY_ROWS};
-use crate::forward::float::{FloatEngine, FloatWeights};
+use crate::forward::dequantize::CodedWeights;
+use crate::forward::float::{FloatEngine, Weights};
 use crate::forward::gemm::{Gemm, Operands};
 use crate::forward::input::Input;
-use crate::forward::plan::CostModel;
-use crate::forward::scratch::{Floats, Integers, Scratch, Side};
-use crate::geometry::Geometry;
+use crate::forward::plan::{Exact, FloatPlan, FloatWeights, GemmPlan, Plan};
+use crate::forward::problem::{FloatTarget, Problem, Target};
+use crate::forward::scratch::{Buffers, FloatBuffers, IntegerBuffers, Scratch, ScaleBuffers};
 use crate::kernel::{Kernel, Offsets};
 use crate::memory::{product, take, take_aligned};
-use crate::options::{InputScaling, OutputForm, PadValue};
 use crate::packed::bit_tensor::sign_threshold;
 use crate::packed::bits::{pack_input, regroup};
 use crate::packed::codes::pack_codes;
 use crate::packed::format::CodeFormat;
 use crate::packed::layout::WordLayout;
-use crate::packed::nhwc::quantize_lanes;
-use crate::packed::panels::Panels;
-use crate::packed::row_sums::code_sums;
+use crate::packed::nhwc::quantize_nhwc;
+use crate::packed::row_sums::row_sums;
 use crate::packed::weights::Codes;
-use crate::quantizer::{Levels, check_no_nan};
-use crate::{ActivationQuantizer, Element, Error, Operand, PackedWeights, Result, SignThresholds};
-use ndarray::{ArrayView1, ArrayView5, ArrayViewMut5, Axis};
+use crate::quantizer::check_no_nan;
+use crate::{ActivationQuantizer, Element, Error, Operand, PackedWeights, Result};
+use ndarray::ArrayView1;
 
-/// What a forward is to compute, beside its operands.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Task<'a> {
-    pub(crate) geometry: Geometry,
-    pub(crate) activation: &'a ActivationQuantizer,
-    pub(crate) form: OutputForm,
-    pub(crate) input_scaling: InputScaling,
-    pub(crate) pad: PadValue,
-    /// Whether the pixels of the one image are the rows of a dense layer.
-    pub(crate) dense: bool,
-}
-
-/// What a forward computes from its input and packed weights.
-pub(crate) enum Output<'a, T> {
-    Numbers(Numbers<'a, T>),
-    /// The signs of numbers, (images, words, depth, height, width).
-    Signs {
-        thresholds: &'a SignThresholds,
-        out: ArrayViewMut5<'a, u32>,
-    },
-}
-
-/// Numbers, and what is added to them.
-pub(crate) struct Numbers<'a, T> {
-    /// One a filter.
-    pub(crate) bias: Option<ArrayView1<'a, T>>,
-    /// Of the shape of the output.
-    pub(crate) residual: Option<ArrayView5<'a, T>>,
-    pub(crate) out: ArrayViewMut5<'a, T>,
-}
-
-/// Computes an output from an input and packed weights, all of the shapes that the geometry says.
+/// Computes an output from an input and packed weights, all of the shapes that the problem says.
 pub(crate) fn forward<T: Element>(
-    task: Task<'_>,
+    problem: Problem<'_>,
     x: Input<'_, T>,
     weights: &PackedWeights<T>,
     scratch: &mut Scratch,
-    output: Output<'_, T>,
+    target: Target<'_, T>,
 ) -> Result<()> {
-    // Taken out, so that the integer and the float buffers can be borrowed side by side.
-    let mut floats = std::mem::take(scratch.floats::<T>());
-    let call = Call { kernel: Kernel::current(), task, x, weights };
-    let result = match (call.exact(), output) {
-        (Some(exact), output) => call.integers(
-            exact,
-            &mut scratch.integers,
-            &mut floats,
-            &mut scratch.workspaces,
-            output,
-        ),
-        (None, Output::Numbers(numbers)) => {
-            call.floats(&mut floats, &mut scratch.workspaces, numbers)
+    let kernel = Kernel::current();
+    let plan = Plan::new(kernel, &problem, weights, &target);
+    let call = Call { kernel, problem, x, weights };
+    let buffers = scratch.buffers();
+    match (plan, target) {
+        (Plan::Gemm(plan), target) => call.gemm(&plan, buffers, target),
+        (Plan::Depthwise(exact, layout), target) => {
+            call.depthwise(exact, &layout, buffers, target)
         }
-        (None, Output::Signs { .. }) => Err(too_wide(task.activation, weights)),
-    };
-    *scratch.floats::<T>() = floats;
-    result
-}
-
-impl<T: Element> Numbers<'_, T> {
-    /// Checks what is added, and hands out the bias.
-    fn check_addends(&self) -> Result<Option<&ArrayView1<'_, T>>> {
-        if let Some(residual) = &self.residual {
-            check_no_nan(Operand::Residual, residual)?;
-        }
-        Ok(self.bias.as_ref())
-    }
-}
-
-impl<T: Element> Output<'_, T> {
-    /// Checks what is added to numbers, and hands out the bias.
-    fn check_addends(&self) -> Result<Option<&ArrayView1<'_, T>>> {
-        match self {
-            Output::Numbers(numbers) => numbers.check_addends(),
-            Output::Signs { .. } => Ok(None),
-        }
-    }
-
-    /// What numerators are compared with, one of each filter, or nothing.
-    fn thresholds(&self) -> &[i64] {
-        match self {
-            Output::Numbers(_) => &[],
-            Output::Signs { thresholds, .. } => thresholds.thresholds(),
-        }
+        (Plan::Float(plan), Target::Floats(target)) => call.floats(&plan, buffers, target),
+        (Plan::Float(_), Target::Signs { .. }) => Err(too_wide(problem.activation, weights)),
     }
 }
 
@@ -142,114 +80,59 @@ pub(crate) fn too_wide<T: Element>(
 /// One forward with its operands.
 struct Call<'a, 'x, T> {
     kernel: Kernel,
-    task: Task<'a>,
+    problem: Problem<'a>,
     x: Input<'x, T>,
     weights: &'a PackedWeights<T>,
 }
 
-/// Operands that are held as integers.
-#[derive(Clone, Copy)]
-struct Exact<'a> {
-    activation: Levels,
-    weight: Levels,
-    panels: &'a Panels,
-    /// What both are multiplied as.
-    form: CodeFormat,
-}
-
-impl<'a, T: Element> Call<'a, '_, T> {
-    /// How to multiply integers, if all codes have 8 bits at most.
-    fn exact(&self) -> Option<Exact<'a>> {
-        let activation = self.task.activation.levels().filter(Levels::fit_a_byte)?;
-        let Codes::Panels(panels, weight) = self.weights.codes() else {
-            return None;
-        };
-        let form = match panels.format() {
-            CodeFormat::Planes => self.product_form(activation, weight),
-            CodeFormat::Bytes => CodeFormat::Bytes,
-        };
-        Some(Exact { activation, weight, panels, form })
-    }
-
-    /// How to multiply with weights that are held in planes.
-    fn product_form(&self, activation: Levels, weight: Levels) -> CodeFormat {
-        let geometry = &self.task.geometry;
-        if !differing_bits_fit(activation, weight, geometry.row_len()) {
-            return CodeFormat::Bytes;
-        }
-        let rows = geometry.batch.saturating_mul(geometry.positions());
-        CostModel::of(self.kernel.isa()).product_form(activation.bits(), weight.bits(), rows)
-    }
-
-    fn integers(
+impl<T: Element> Call<'_, '_, T> {
+    /// A matrix product of codes.
+    fn gemm(
         &self,
-        exact: Exact<'_>,
-        buffers: &mut Integers,
-        floats: &mut Floats<T>,
-        workspaces: &mut Vec<u64>,
-        output: Output<'_, T>,
+        plan: &GemmPlan<'_>,
+        buffers: Buffers<'_, T>,
+        target: Target<'_, T>,
     ) -> Result<()> {
-        if let Some(layout) = self.depthwise_layout(exact) {
-            return self.depthwise(exact, &layout, buffers, floats, output);
-        }
-        let (kernel, geometry) = (self.kernel, &self.task.geometry);
-        let Exact { activation, weight, form, mut panels } = exact;
-        let mut layout = WordLayout::new(geometry, form, activation.bits() as usize);
-        if form == CodeFormat::Bytes && kernel.has_tiles() {
-            layout.gather_short_lines(geometry);
-        }
-        let layout = &layout;
-        let len = layout.input_len(geometry)?;
-        let words = take_aligned(&mut buffers.words, len, "packed activations")?;
-        let threshold = self.task.activation.threshold().filter(|_| form == CodeFormat::Planes);
+        let GemmPlan { exact, format, packed, windows, tile, partition } = plan;
+        let Exact { activation, weight, mut panels } = *exact;
+        let Buffers { integers, floats, workspaces } = buffers;
+        let (kernel, geometry) = (self.kernel, &self.problem.geometry);
+        let len = packed.input_len(geometry)?;
+        let words = take_aligned(&mut integers.words, len, "packed activations")?;
+        let threshold =
+            self.problem.activation.threshold().filter(|_| *format == CodeFormat::Planes);
         // The packing finds NaNs, but scales must be of numbers.
-        let found_later = !self.task.activation.scales_samples();
-        let magnitudes = self.magnitudes(found_later, &mut floats.sample_magnitudes)?;
-        let bias = output.check_addends()?;
-        let epilogue = self.epilogue(bias, magnitudes, &mut floats.side)?;
-        let words = self.pack_input(layout, threshold, magnitudes, words)?;
-        let nothing = match &output {
-            Output::Numbers(numbers) => numbers.out.is_empty(),
-            Output::Signs { out, .. } => out.is_empty(),
-        };
-        if nothing {
+        let found_later = !self.problem.activation.scales_samples();
+        let sample_scales = self.sample_scales(found_later, &mut floats.sample_scales)?;
+        let scale = self.output_scale(&target, sample_scales, &mut floats.scales)?;
+        let words = self.pack_input(packed, threshold, sample_scales, words)?;
+        if target.is_empty() {
             return Ok(()); // there may be more positions than could be walked through
         }
-        if panels.format() != form {
-            panels.expand(&mut buffers.panels)?;
-            panels = &buffers.panels;
+        if panels.format() != *format {
+            panels.expand(&mut integers.panels)?;
+            panels = &integers.panels;
         }
-
-        let summed = match form {
+        let summed = match format {
             CodeFormat::Planes => Summed::DifferingBits,
             CodeFormat::Bytes => Summed::CodeProducts { center: panels.center() },
         };
         let row_len = geometry.row_len();
-        let zero_points = ZeroPoints::new(summed, activation, weight, row_len, self.task.form);
-        let (pad, padding) = (pad_code(activation, self.task.pad).0, &mut buffers.padding);
-        self.fill_padding(exact, zero_points, &output, padding, &mut buffers.taps)?;
+        let zero_points = ZeroPoints::new(summed, activation, weight, row_len, self.problem.form);
+        let (pad, padding) = (pad_code(activation, self.problem.pad).0, &mut integers.padding);
+        self.fill_padding(*exact, zero_points, &target, padding, &mut integers.taps)?;
         padding.set_accumulator(zero_points.accumulator(activation, weight, row_len));
         let row_sums = match zero_points.row_factor {
             0 => &[],
-            _ => {
-                let [pixels, windows] = &mut buffers.code_sums;
-                code_sums(kernel, geometry, layout, words, pad, [pixels, windows])?
-            }
+            _ => row_sums(kernel, geometry, packed, words, pad, &mut integers.row_sums)?,
         };
-        layout.offsets(geometry, panels.padded_row_words(), &mut buffers.offsets)?;
-        let lines = layout.lines_of_bits(geometry);
-        let padded = &mut buffers.padded;
-        let words = match &lines {
-            Some(lines) => layout.write_lines(geometry, lines, words, pad, padded)?,
-            None if layout.is_padded(geometry) => layout.pad(geometry, words, pad, padded)?,
-            None => words,
-        };
-        let layout = lines.as_ref().unwrap_or(layout);
+        windows.offsets(geometry, panels.padded_row_words(), &mut integers.offsets)?;
+        let words = packed.to_windows(geometry, windows, words, pad, &mut integers.padded)?;
         let operands = Operands {
             kernel,
             geometry,
-            layout,
-            offsets: Offsets::new(&buffers.offsets),
+            layout: windows,
+            offsets: Offsets::new(&integers.offsets),
             words,
             pad,
             panels,
@@ -257,19 +140,60 @@ impl<'a, T: Element> Call<'a, '_, T> {
             largest: (1 << activation.bits()) - 1,
         };
         let numerators = Numerators { kernel, geometry, zero_points, padding, row_sums };
-        match output {
-            Output::Numbers(Numbers { residual, out, .. }) => {
-                let output = FloatOutput::new(numerators, epilogue, residual);
-                let side_by_side = out.strides()[1] == 1 || out.len_of(Axis(1)) == 1;
-                let engine = Gemm::new(operands, &output, side_by_side);
-                engine.partition(out.len()).run(kernel, geometry, &engine, workspaces, out)
+        let shape = *tile;
+        match target {
+            Target::Floats(FloatTarget { residual, out, .. }) => {
+                let output = &FloatOutput::new(numerators, scale, residual);
+                partition.run(kernel, geometry, &Gemm { operands, output, shape }, workspaces, out)
             }
-            Output::Signs { thresholds, out } => {
-                let output = SignOutput { numerators, thresholds };
-                let engine = Gemm::new(operands, &output, true);
-                engine.partition(out.len()).run(kernel, geometry, &engine, workspaces, out)
+            Target::Signs { thresholds, out } => {
+                let output = &SignOutput { numerators, thresholds };
+                partition.run(kernel, geometry, &Gemm { operands, output, shape }, workspaces, out)
             }
         }
+    }
+
+    /// A matrix product of floats.
+    fn floats(
+        &self,
+        plan: &FloatPlan,
+        buffers: Buffers<'_, T>,
+        target: FloatTarget<'_, T>,
+    ) -> Result<()> {
+        let Buffers { floats, workspaces, .. } = buffers;
+        let (kernel, geometry) = (self.kernel, &self.problem.geometry);
+        let Input::Floats(x) = &self.x else {
+            return Err(too_wide(self.problem.activation, self.weights));
+        };
+        let activations = geometry.activations();
+        let activations = take(&mut floats.activations, activations, "quantized activations")?;
+        let sample_scales = self.sample_scales(false, &mut floats.sample_scales)?;
+        let target = Target::Floats(target);
+        let scale = self.output_scale(&target, sample_scales, &mut floats.scales)?;
+        let Target::Floats(FloatTarget { residual, mut out, .. }) = target else { return Ok(()) };
+        quantize_nhwc(&self.problem.samples(x), activations, |sample| {
+            let quantizer = self.problem.quantizer(sample_scales, sample);
+            move |activations: &mut [T]| quantizer.values(activations)
+        });
+        let weights = match (plan.weights, self.weights.codes()) {
+            (_, Codes::Values(values)) => Weights::Values(values),
+            (FloatWeights::Codes, Codes::Panels(panels, levels)) => {
+                Weights::Codes(CodedWeights::new(kernel, panels, levels))
+            }
+            _ => {
+                let values = take(&mut floats.weights, self.weights.len(), "quantized weights")?;
+                self.weights.expand_values(values);
+                Weights::Values(values)
+            }
+        };
+        let pad = T::of_integer(self.problem.pad.as_integer());
+        let tile_rows = plan.tile_rows;
+        let engine = FloatEngine { kernel, geometry, activations, weights, pad, scale, tile_rows };
+        plan.partition.run(kernel, geometry, &engine, workspaces, out.view_mut())?;
+        if let Some(residual) = residual {
+            out += &residual;
+        }
+        Ok(())
     }
 
     /// Fills in what is added to the sums of codes at each position.
@@ -281,8 +205,8 @@ impl<'a, T: Element> Call<'a, '_, T> {
         padding: &mut Padding,
         taps: &mut Vec<i64>,
     ) -> Result<()> {
-        let geometry = &self.task.geometry;
-        let (_, multiple) = pad_code(exact.activation, self.task.pad);
+        let geometry = &self.problem.geometry;
+        let (_, multiple) = pad_code(exact.activation, self.problem.pad);
         padding.same(self.weights.sums().iter().map(|&sum| zero_points.offset(sum)));
         padding.subtract(output.thresholds());
         if multiple != 0 && geometry.has_padding() && geometry.row_len() > 0 {
@@ -299,10 +223,10 @@ impl<'a, T: Element> Call<'a, '_, T> {
     fn magnitudes<'m>(&self, found_later: bool, magnitudes: &'m mut Vec<T>) -> Result<&'m [T]> {
         match &self.x {
             Input::Signs(_) => Ok(&[]),
-            Input::Numbers(_) if found_later => Ok(&[]),
-            Input::Numbers(x) => {
+            Input::Floats(_) if found_later => Ok(&[]),
+            Input::Floats(x) => {
                 check_no_nan(Operand::Input, x)?;
-                self.task.magnitudes(x, magnitudes)
+                self.problem.magnitudes(x, magnitudes)
             }
         }
     }
@@ -315,11 +239,11 @@ impl<'a, T: Element> Call<'a, '_, T> {
         magnitudes: &[T],
         words: &'w mut [u32],
     ) -> Result<&'w [u32]> {
-        let (kernel, geometry) = (self.kernel, &self.task.geometry);
+        let (kernel, geometry) = (self.kernel, &self.problem.geometry);
         let x = match &self.x {
-            Input::Numbers(x) => x,
+            Input::Floats(x) => x,
             Input::Signs(signs) => {
-                sign_threshold::<T>(self.task.activation)?;
+                sign_threshold::<T>(self.problem.activation)?;
                 let as_packed = geometry.groups() == 1 || geometry.group_channels() % 32 == 0;
                 if threshold.is_some() && as_packed {
                     return Ok(signs.words());
@@ -331,8 +255,8 @@ impl<'a, T: Element> Call<'a, '_, T> {
         let nan = match threshold {
             Some(threshold) => pack_input(kernel, geometry.groups(), x, threshold, words),
             None => {
-                let coder = |sample| self.task.coder(magnitudes, sample);
-                let samples = self.task.samples(x);
+                let coder = |sample| self.problem.coder(magnitudes, sample);
+                let samples = self.problem.samples(x);
                 pack_codes(kernel, geometry, layout, &samples, words, coder)
             }
         };
@@ -342,68 +266,26 @@ impl<'a, T: Element> Call<'a, '_, T> {
         Ok(words)
     }
 
-    fn floats(
-        &self,
-        buffers: &mut Floats<T>,
-        workspaces: &mut Vec<u64>,
-        numbers: Numbers<'_, T>,
-    ) -> Result<()> {
-        let geometry = &self.task.geometry;
-        let Input::Numbers(x) = &self.x else {
-            return Err(too_wide(self.task.activation, self.weights));
-        };
-        let lanes = take(&mut buffers.lanes, geometry.activations(), "quantized activations")?;
-        let magnitudes = self.magnitudes(false, &mut buffers.sample_magnitudes)?;
-        let bias = numbers.check_addends()?;
-        let epilogue = self.epilogue(bias, magnitudes, &mut buffers.side)?;
-        let Numbers { residual, mut out, .. } = numbers;
-        quantize_lanes(&self.task.samples(x), lanes, |sample| {
-            let coder = self.task.coder(magnitudes, sample);
-            move |lanes: &mut [T]| coder.values(lanes)
-        });
-        let few = geometry.batch.saturating_mul(geometry.positions()) < MANY_ROWS;
-        let weights = match self.weights.codes() {
-            Codes::Values(values) => FloatWeights::Values(values),
-            Codes::Panels(panels, levels) if few && panels.planes() == 1 => {
-                FloatWeights::Codes(CodedWeights::new(self.kernel, panels, levels))
-            }
-            Codes::Panels(..) => {
-                let values = take(&mut buffers.weights, self.weights.len(), "quantized weights")?;
-                self.weights.expand_values(values);
-                FloatWeights::Values(values)
-            }
-        };
-        let pad = T::of_integer(self.task.pad.as_integer());
-        let engine =
-            FloatEngine { kernel: self.kernel, geometry, lanes, weights, pad, scale: epilogue };
-        let partition = engine.partition(out.len());
-        partition.run(self.kernel, geometry, &engine, workspaces, out.view_mut())?;
-        if let Some(residual) = residual {
-            out += &residual;
-        }
-        Ok(())
-    }
-
-    /// Checks the bias, and fills in what every path's epilogue needs. The lanes have been
-    /// allocated by now: a broadcast view may be too large to be read through.
-    fn epilogue<'b>(
+    /// Checks what is added to floats, and collects what they are scaled with. The activations have
+    /// been allocated by now: a broadcast view may be too large to be read through.
+    fn output_scale<'b>(
         &'b self,
-        given_bias: Option<&ArrayView1<'_, T>>,
-        magnitudes: &[T],
-        side: &'b mut Side<T>,
+        target: &Target<'_, T>,
+        sample_scales: &[T],
+        buffers: &'b mut ScaleBuffers<T>,
     ) -> Result<OutputScale<'b, T>> {
-        if let Some(bias) = given_bias {
-            check_no_nan(Operand::Bias, bias)?;
-        }
-        let Side { bias, magnitudes: pixels, k_map } = side;
+        let given_bias = target.check_addends()?;
+        let ScaleBuffers { bias, pixel_means, k_map } = buffers;
         bias.clear();
         bias.extend(given_bias.into_iter().flatten());
         Ok(OutputScale {
-            form: self.task.form,
-            row_len: self.task.geometry.row_len(),
+            form: self.problem.form,
+            row_len: self.problem.geometry.row_len(),
             scales: self.weights.factors(),
             k_map: match &self.x {
-                Input::Numbers(x) => self.task.position_factors(x, magnitudes, pixels, k_map)?,
+                Input::Floats(x) => {
+                    self.problem.position_factors(x, sample_scales, pixel_means, k_map)?
+                }
                 Input::Signs(_) => &[],
             },
             bias,

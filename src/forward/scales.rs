@@ -4,7 +4,7 @@
 //! Scales are no part of the exact sums. An output position sees a single sample, so that the
 //! sample's magnitude is a factor there like XNOR-Net's K.
 
-use crate::forward::Task;
+use crate::forward::problem::Problem;
 use crate::geometry::Geometry;
 use crate::memory::{product, take};
 use crate::options::InputScaling;
@@ -12,7 +12,7 @@ use crate::quantizer::ActivationCoder;
 use crate::{Element, Result};
 use ndarray::{ArrayView5, Axis};
 
-impl Task<'_> {
+impl Problem<'_> {
     /// The input as (samples, channels, pixels of a sample), its pixels in the same order.
     pub(crate) fn samples<'x, T>(&self, x: &ArrayView5<'x, T>) -> ArrayView5<'x, T> {
         let by_row = self.dense && self.activation.scales_samples();

@@ -12,18 +12,18 @@ use std::marker::PhantomData;
 /// shrinks, so calls of a size seen before find their memory ready.
 #[derive(Clone, Debug, Default)]
 pub struct Scratch {
-    pub(crate) integers: Integers,
+    pub(crate) integers: IntegerBuffers,
     /// What blocks of outputs are computed in.
     pub(crate) workspaces: Vec<u64>,
     /// The output of signs, until it is known to be without error.
     pub(crate) signs: BitTensor,
-    pub(crate) f32: Floats<f32>,
-    pub(crate) f64: Floats<f64>,
+    pub(crate) f32: FloatBuffers<f32>,
+    pub(crate) f64: FloatBuffers<f64>,
 }
 
-/// Buffers of the exact integer path.
+/// Buffers of exact products.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Integers {
+pub(crate) struct IntegerBuffers {
     /// Activations in words, `[image][pixel][group][plane][word]`.
     pub(crate) words: Vec<u32>,
     /// The same with padding around the images.
@@ -39,35 +39,42 @@ pub(crate) struct Integers {
     pub(crate) taps: Vec<i64>,
     pub(crate) padding: Padding,
     /// Sums of the codes of pixels and of windows.
-    pub(crate) code_sums: [Vec<i64>; 2],
+    pub(crate) row_sums: [Vec<i64>; 2],
 }
 
 /// Buffers of floats of one type.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Floats<T> {
+pub(crate) struct FloatBuffers<T> {
     /// Quantized activations, `[image][pixel][channel]`.
-    pub(crate) lanes: Vec<T>,
+    pub(crate) activations: Vec<T>,
     /// Outputs of a tile, for all paths.
     pub(crate) outs: Vec<T>,
-    /// Weights as numbers, where they are packed as codes but used as numbers.
+    /// Weights as floats, where they are packed as codes.
     pub(crate) weights: Vec<T>,
-    pub(crate) side: Side<T>,
+    pub(crate) scales: ScaleBuffers<T>,
     /// What each sample of the input is scaled by.
-    pub(crate) sample_magnitudes: Vec<T>,
+    pub(crate) sample_scales: Vec<T>,
     /// Latent weights of an unpacked call, packed.
     pub(crate) packed: PackedWeights<T>,
 }
 
-/// Numbers that the epilogue needs beside the sums.
+/// What outputs are scaled with.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Side<T> {
+pub(crate) struct ScaleBuffers<T> {
     /// The bias, contiguous.
     pub(crate) bias: Vec<T>,
     /// `mean|x|` of every pixel, `[image][pixel][group]`.
-    pub(crate) magnitudes: Vec<T>,
-    /// XNOR-Net's K of every output position, `[image][position][group]`, times the magnitude of
-    /// its sample.
+    pub(crate) pixel_means: Vec<T>,
+    /// XNOR-Net's K of every output position, `[image][position][group]`, times the scale of its
+    /// sample.
     pub(crate) k_map: Vec<T>,
+}
+
+/// The buffers of one call.
+pub(crate) struct Buffers<'a, T> {
+    pub(crate) integers: &'a mut IntegerBuffers,
+    pub(crate) floats: &'a mut FloatBuffers<T>,
+    pub(crate) workspaces: &'a mut Vec<u64>,
 }
 
 impl Scratch {
@@ -77,14 +84,20 @@ impl Scratch {
     }
 
     /// The buffers of floats of a type.
-    pub(crate) fn floats<T: Element>(&mut self) -> &mut Floats<T> {
-        T::pick::<FloatsOf<'_>>(&mut self.f32, &mut self.f64)
+    pub(crate) fn floats<T: Element>(&mut self) -> &mut FloatBuffers<T> {
+        self.buffers().floats
+    }
+
+    /// All buffers of a call with floats of a type.
+    pub(crate) fn buffers<T: Element>(&mut self) -> Buffers<'_, T> {
+        let Scratch { integers, workspaces, f32, f64, .. } = self;
+        Buffers { integers, floats: T::pick::<FloatsOf<'_>>(f32, f64), workspaces }
     }
 }
 
-/// `&mut Floats<T>` for each `T`.
+/// `&mut FloatBuffers<T>` for each `T`.
 struct FloatsOf<'a>(PhantomData<&'a ()>);
 
 impl<'a> Family for FloatsOf<'a> {
-    type Of<T: Element> = &'a mut Floats<T>;
+    type Of<T: Element> = &'a mut FloatBuffers<T>;
 }

@@ -39,15 +39,15 @@ fn weights(
 /// The output of a forward that multiplies in a given form, as bits.
 fn output(
     kernel: Kernel,
-    task: Task<'_>,
+    problem: Problem<'_>,
     x: ArrayView5<'_, f32>,
     weights: &PackedWeights<f32>,
     form: CodeFormat,
 ) -> Vec<u32> {
-    let call = Call { kernel, task, x: Input::Numbers(x), weights };
+    let call = Call { kernel, problem, x: Input::Floats(x), weights };
     let exact = Exact { form, ..call.exact().unwrap() };
     let mut scratch = Scratch::new();
-    let mut y = Array5::from_elem(task.geometry.output_shape(), f32::NAN);
+    let mut y = Array5::from_elem(problem.geometry.output_shape(), f32::NAN);
     let output = Output::Numbers(Numbers { bias: None, residual: None, out: y.view_mut() });
     let workspaces = &mut scratch.workspaces;
     call.integers(exact, &mut scratch.integers, &mut scratch.f32, workspaces, output).unwrap();
@@ -90,7 +90,7 @@ fn same_in_all_forms(kernel: Kernel, geometry: Geometry, pad: PadValue) {
         let bytes = &weights(&quantizer, CodeFormat::Bytes, w.view());
         for (activation, x) in activations().iter().flat_map(|a| inputs.each_ref().map(|x| (a, x)))
         {
-            let task = Task {
+            let problem = Problem {
                 geometry,
                 activation,
                 form: OutputForm::Dot,
@@ -103,7 +103,7 @@ fn same_in_all_forms(kernel: Kernel, geometry: Geometry, pad: PadValue) {
                 (planes, CodeFormat::Bytes),
                 (bytes, CodeFormat::Bytes),
             ]
-            .map(|(weights, form)| output(kernel, task, x.view(), weights, form));
+            .map(|(weights, form)| output(kernel, problem, x.view(), weights, form));
             let what = format!("{kernel:?} {geometry:?} {pad:?} {activation:?} {quantizer:?}");
             assert!(as_planes == as_bytes, "planes: {what}");
             assert!(expanded == as_bytes, "expanded: {what}");

@@ -1,6 +1,6 @@
 //! Checks at the door: of operands, options and packed weights against each other.
 
-use crate::forward::Numbers;
+use crate::forward::problem::FloatTarget;
 use crate::forward::input::Input;
 use crate::forward::too_wide;
 use crate::geometry::{Geometry, LONGEST_ROW};
@@ -72,7 +72,7 @@ impl Operator<'_> {
     pub(crate) fn check<T: Element>(
         &self,
         geometry: &Geometry,
-        numbers: &Numbers<'_, T>,
+        numbers: &FloatTarget<'_, T>,
     ) -> Result<()> {
         self.check_options(geometry)?;
         if let Some(bias) = &numbers.bias {

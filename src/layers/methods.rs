@@ -1,6 +1,6 @@
 //! The methods that QFullyConnected and QConvolution share, and their documentation: once for both.
 
-use crate::forward::Numbers;
+use crate::forward::problem::FloatTarget;
 use crate::forward::input::Activations;
 use crate::layers::fold::fold;
 use crate::layers::operator::{Weights, forward_into, forward_signs_into};
@@ -95,7 +95,7 @@ macro_rules! methods {
             out: ArrayViewMut<'_, T, $tensor>,
         ) -> Result<()> {
             let w = Weights::Latent(Lift::lift_weights(w));
-            let numbers = Numbers { bias, residual: None, out: Lift::lift(out) };
+            let numbers = FloatTarget { bias, residual: None, out: Lift::lift(out) };
             forward_into(self.operator(), Activations::from(x).lift(), w, scratch, numbers)
         }
 
@@ -142,7 +142,7 @@ macro_rules! methods {
             scratch: &mut Scratch,
             out: ArrayViewMut<'_, T, $tensor>,
         ) -> Result<()> {
-            let numbers = Numbers { bias, residual: None, out: Lift::lift(out) };
+            let numbers = FloatTarget { bias, residual: None, out: Lift::lift(out) };
             let (x, w) = (x.into().lift(), Weights::Packed(w));
             forward_into(self.operator(), x, w, scratch, numbers)
         }
@@ -180,7 +180,7 @@ macro_rules! methods {
             out: ArrayViewMut<'_, T, $tensor>,
         ) -> Result<()> {
             let residual = Some(Lift::lift(residual));
-            let numbers = Numbers { bias, residual, out: Lift::lift(out) };
+            let numbers = FloatTarget { bias, residual, out: Lift::lift(out) };
             let (x, w) = (x.into().lift(), Weights::Packed(w));
             forward_into(self.operator(), x, w, scratch, numbers)
         }

@@ -6,7 +6,8 @@ use crate::element::compiled_once;
 use crate::forward::input::Input;
 use crate::forward::plan::CostModel;
 use crate::forward::scratch::Scratch;
-use crate::forward::{Numbers, Output, Task, forward};
+use crate::forward::forward;
+use crate::forward::problem::{FloatTarget, Problem, Target};
 use crate::geometry::{Geometry, Window};
 use crate::kernel::Isa;
 use crate::memory::{product, zeros};
@@ -65,8 +66,8 @@ impl<'a> Operator<'a> {
         Geometry::new(self.window, x, w)
     }
 
-    fn task(self, geometry: Geometry) -> Task<'a> {
-        Task {
+    fn problem(self, geometry: Geometry) -> Problem<'a> {
+        Problem {
             geometry,
             activation: &self.options.activation,
             form: self.options.form,
@@ -123,7 +124,7 @@ compiled_once! {
         packed: &'a mut PackedWeights<T>,
     ) -> Result<()> {
         let Options { activation, weight, scaling, .. } = &operator.options;
-        let form = CostModel::of(Isa::current()).weight_form(activation.bits(), weight.bits());
+        let form = CostModel::of(Isa::current()).weight_format(activation.bits(), weight.bits());
         packed.assign(weight, scaling, operator.spatial_dims, form, w)
     }
 
@@ -147,7 +148,7 @@ compiled_once! {
             _ => ArrayViewMut5::from_shape((images, filters, d, h, width), values),
         };
         let out = out.map_err(|_| Error::TooLarge { what: OUTPUT, elements })?;
-        forward_into(operator, x, w, &mut Scratch::new(), Numbers { bias, residual, out })
+        forward_into(operator, x, w, &mut Scratch::new(), FloatTarget { bias, residual, out })
     }
 
     /// Forward to an output of all axes.
@@ -156,18 +157,18 @@ compiled_once! {
         x: Input<'x, T>,
         w: Weights<'w, T>,
         scratch: &'a mut Scratch,
-        numbers: Numbers<'n, T>,
+        numbers: FloatTarget<'n, T>,
     ) -> Result<()> {
         let geometry = operator.operands(&x, &w)?;
         operator.check(&geometry, &numbers)?;
-        let (task, output) = (operator.task(geometry), Output::Numbers(numbers));
+        let (problem, output) = (operator.problem(geometry), Target::Floats(numbers));
         match w {
-            Weights::Packed(packed) => forward(task, x, packed, scratch, output),
+            Weights::Packed(packed) => forward(problem, x, packed, scratch, output),
             Weights::Latent(w) => {
                 // Packed in the scratch, whose other buffers the forward needs meanwhile.
                 let mut packed = std::mem::take(&mut scratch.floats::<T>().packed);
                 let result = pack_into(operator, w, &mut packed)
-                    .and_then(|()| forward(task, x, &packed, scratch, output));
+                    .and_then(|()| forward(problem, x, &packed, scratch, output));
                 scratch.floats::<T>().packed = packed;
                 result
             }
@@ -191,8 +192,8 @@ compiled_once! {
         // Written to only at the end: an error leaves it as it was.
         let mut signs = std::mem::take(&mut scratch.signs);
         let result = signs.reset(geometry.output_shape(), operator.spatial_dims).and_then(|()| {
-            let output = Output::Signs { thresholds, out: signs.words_mut() };
-            forward(operator.task(geometry), x, packed, scratch, output)
+            let output = Target::Signs { thresholds, out: signs.words_mut() };
+            forward(operator.problem(geometry), x, packed, scratch, output)
         });
         if result.is_ok() {
             std::mem::swap(&mut signs, out);
@@ -214,8 +215,8 @@ compiled_once! {
         let mut packed = PackedWeights::default();
         pack_into(operator, w, &mut packed)?;
         let scale_gradient = operator.options.scale_gradient;
-        let task = operator.task(geometry);
-        *gradients = Some(backward(task, scale_gradient, &packed, dy, x, w)?);
+        let problem = operator.problem(geometry);
+        *gradients = Some(backward(problem, scale_gradient, &packed, dy, x, w)?);
         Ok(())
     }
 }

@@ -19,11 +19,6 @@ use crate::packed::format::CodeFormat;
 /// a long window over little else but padding is gathered.
 pub(crate) const PADDED_SIZE: usize = 4;
 
-/// Output positions of lines that [`WordLayout::gather_short_lines`] joins, and how many filters
-/// must use the gathered windows.
-const SHORT_LINE: usize = 12;
-const FILTERS_GATHERED_FOR: usize = 64;
-
 /// See the module.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct WordLayout {
@@ -51,8 +46,8 @@ pub(crate) struct WordLayout {
 
 impl WordLayout {
     /// For codes of so many bits.
-    pub(crate) fn new(geometry: &Geometry, form: CodeFormat, bits: usize) -> Self {
-        let (code_bits, planes) = match form {
+    pub(crate) fn new(geometry: &Geometry, format: CodeFormat, bits: usize) -> Self {
+        let (code_bits, planes) = match format {
             CodeFormat::Planes => (1, bits),
             CodeFormat::Bytes => (8, 1),
         };
@@ -60,7 +55,7 @@ impl WordLayout {
         let plane_words = channel_bits.div_ceil(32);
         let group_words = planes * plane_words;
         let pixel_words = geometry.groups() * group_words;
-        let mut layout = WordLayout {
+        WordLayout {
             code_bits,
             channel_bits,
             planes,
@@ -69,36 +64,22 @@ impl WordLayout {
             pixel_words,
             row_words: (geometry.row_len() * code_bits).div_ceil(32),
             grid: geometry.input,
-            direct: channel_bits.is_multiple_of(32)
-                || geometry.taps() == 1 && !geometry.has_padding(),
+            direct: false,
             lines: false,
-        };
-        if geometry.has_padding() {
-            let grid = geometry.padded_input();
-            let pixels = grid.iter().try_fold(1usize, |pixels, &len| pixels.checked_mul(len));
-            let few = |pixels: &usize| pixels / PADDED_SIZE <= geometry.pixels();
-            match pixels.filter(few) {
-                Some(_) if layout.direct => layout.grid = grid,
-                _ => layout.direct = false,
-            }
         }
-        let image_words = layout.pixels().checked_mul(pixel_words);
-        layout.direct &= image_words.is_some_and(|words| u32::try_from(words).is_ok());
-        if !layout.direct {
-            layout.grid = geometry.input;
-        }
-        layout
     }
 
-    /// Has windows gathered where lines of output positions are so short that kernels which take
-    /// many rows at a time gain more by that than it costs.
-    pub(crate) fn gather_short_lines(&mut self, geometry: &Geometry) {
-        let width = geometry.output[2];
-        let short = width < SHORT_LINE && geometry.positions() > width;
-        if short && geometry.group_filters() >= FILTERS_GATHERED_FOR {
-            self.direct = false;
-            self.grid = geometry.input;
-        }
+    /// The layout of images with their padding around them, in which windows are read in place: where
+    /// pixels fill their words, unless there would be too much padding.
+    pub(crate) fn in_place(&self, geometry: &Geometry) -> Option<Self> {
+        let whole_words = self.channel_bits.is_multiple_of(32)
+            || geometry.taps() == 1 && !geometry.has_padding();
+        let grid = geometry.padded_input();
+        let pixels = product(&grid, "padded input").ok()?;
+        let few = !geometry.has_padding() || pixels / PADDED_SIZE <= geometry.pixels();
+        let image_words = pixels.checked_mul(self.pixel_words)?;
+        let fits = u32::try_from(image_words).is_ok();
+        (whole_words && few && fits).then_some(WordLayout { grid, direct: true, ..*self })
     }
 
     /// Pixels of an image that windows are read from.
@@ -109,11 +90,6 @@ impl WordLayout {
     /// Words of an image that windows are read from.
     pub(crate) fn image_words(&self) -> usize {
         self.pixels() * self.pixel_words
-    }
-
-    /// Whether the packed input must be copied into a larger image, with padding around it.
-    pub(crate) fn is_padded(&self, geometry: &Geometry) -> bool {
-        self.grid != geometry.input
     }
 
     /// Words that the input takes without padding.
@@ -236,8 +212,27 @@ impl WordLayout {
         }
     }
 
+    /// What windows are read from: the packed activations, or these copied into lines of bits, or into
+    /// larger images with padding around them. `pad` is the code of a padded position.
+    pub(crate) fn to_windows<'a>(
+        &self,
+        geometry: &Geometry,
+        windows: &WordLayout,
+        words: &'a [u32],
+        pad: u8,
+        buffer: &'a mut Vec<u32>,
+    ) -> Result<&'a [u32]> {
+        if windows.lines {
+            self.write_lines(geometry, windows, words, pad, buffer)
+        } else if windows.grid != geometry.input {
+            windows.pad(geometry, words, pad, buffer)
+        } else {
+            Ok(words)
+        }
+    }
+
     /// Copies packed images into larger ones, with padding around them.
-    pub(crate) fn pad<'a>(
+    fn pad<'a>(
         &self,
         geometry: &Geometry,
         words: &[u32],

@@ -11,7 +11,7 @@ const BLOCK: usize = 1 << 10;
 
 /// Brings the channels of each pixel of `x` (N, C, D, H, W) together, whatever its strides, and has
 /// them quantized in place by the quantizer of their image.
-pub(crate) fn quantize_lanes<T: Element, Q: Fn(&mut [T])>(
+pub(crate) fn quantize_nhwc<T: Element, Q: Fn(&mut [T])>(
     x: &ArrayView5<'_, T>,
     lanes: &mut [T],
     quantizer: impl Fn(usize) -> Q + Sync,

@@ -96,6 +96,14 @@ impl Panels {
         }
     }
 
+    /// How the codes lie, or would lie in another format.
+    pub(crate) fn storage_in(&self, format: CodeFormat) -> Storage {
+        match (format, self.storage) {
+            (CodeFormat::Bytes, Storage::Planes(bits)) => Storage::new(format, bits as u32),
+            _ => self.storage,
+        }
+    }
+
     pub(crate) fn planes(&self) -> usize {
         self.storage.planes()
     }

@@ -8,7 +8,7 @@ use crate::packed::layout::WordLayout;
 
 /// Sums the codes of every window, `[image][position][group]`: those of each pixel first, then
 /// those of the pixels that a window sees. `pad` is the code of a padded position.
-pub(crate) fn code_sums<'a>(
+pub(crate) fn row_sums<'a>(
     kernel: Kernel,
     geometry: &Geometry,
     layout: &WordLayout,
@@ -206,7 +206,7 @@ mod tests {
         for kernel in Isa::ALL.iter().filter_map(|&isa| Kernel::new(isa)) {
             let [mut pixels, mut windows] = [vec![], vec![-1; 9]];
             let buffers = [&mut pixels, &mut windows];
-            let sums = code_sums(kernel, geometry, &layout, &words, pad, buffers);
+            let sums = row_sums(kernel, geometry, &layout, &words, pad, buffers);
             assert_eq!(sums.expect("memory"), expected, "{geometry:?}");
         }
     }

@@ -19,7 +19,7 @@ impl WordLayout {
     /// another layout is a line then, `[image][line][group][plane][word]`.
     pub(crate) fn lines_of_bits(&self, geometry: &Geometry) -> Option<Self> {
         let runs = geometry.kernel[2] > 1 && geometry.dilation()[2] == 1;
-        if self.direct || !runs || geometry.activations() == 0 {
+        if !runs || geometry.activations() == 0 {
             return None;
         }
         let [depth, height, width] = geometry.padded_input();

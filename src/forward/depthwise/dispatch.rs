@@ -25,9 +25,9 @@ impl<T: Element> Call<'_, '_, T> {
     /// How a depthwise convolution lies in lanes, if it is one, and has outputs. A position has one
     /// row of sums then, for all groups, and so cannot have XNOR-Net's K, one for each.
     pub(in crate::forward) fn depthwise_layout(&self, exact: Exact<'_>) -> Option<Layout> {
-        let geometry = &self.task.geometry;
-        let fits = self.task.input_scaling == InputScaling::None && geometry.positions() > 0;
-        let layout = Layout::new(geometry, exact.activation, exact.weight, self.task.pad);
+        let geometry = &self.problem.geometry;
+        let fits = self.problem.input_scaling == InputScaling::None && geometry.positions() > 0;
+        let layout = Layout::new(geometry, exact.activation, exact.weight, self.problem.pad);
         layout.filter(|_| fits)
     }
 
@@ -39,7 +39,7 @@ impl<T: Element> Call<'_, '_, T> {
         floats: &mut Floats<T>,
         output: Output<'_, T>,
     ) -> Result<()> {
-        let geometry = &self.task.geometry;
+        let geometry = &self.problem.geometry;
         let signs = [exact.activation, exact.weight].map(|levels| levels.is_sign());
         if let Output::Signs { .. } = output
             && signs == [true; 2]
@@ -49,7 +49,7 @@ impl<T: Element> Call<'_, '_, T> {
             return self.count_bits(exact, layout, buffers, output);
         }
         let output = match (&self.x, output) {
-            (Input::Numbers(x), Output::Numbers(numbers))
+            (Input::Floats(x), Output::Numbers(numbers))
                 if are_planes(geometry, x.strides(), numbers.out.strides())
                     && let Some(columns) = Columns::new(geometry) =>
             {
@@ -78,10 +78,10 @@ impl<T: Element> Call<'_, '_, T> {
         floats: &mut Floats<T>,
         output: Output<'_, T>,
     ) -> Result<()> {
-        let (kernel, geometry) = (self.kernel, &self.task.geometry);
+        let (kernel, geometry) = (self.kernel, &self.problem.geometry);
         let Exact { activation, weight, panels, .. } = exact;
         let (lanes, tiles) = P::buffers(&mut buffers.depth);
-        let threshold = self.task.activation.threshold();
+        let threshold = self.problem.activation.threshold();
         let magnitudes = self.magnitudes(threshold.is_some(), &mut floats.sample_magnitudes)?;
         let bias = output.check_addends()?;
         let epilogue = self.epilogue(bias, magnitudes, &mut floats.side)?;
@@ -89,8 +89,8 @@ impl<T: Element> Call<'_, '_, T> {
         let pad = P::activation(layout.pad);
         let (bits, codes);
         let input: &dyn Source<P::Lane> = match (threshold, &self.x) {
-            (None, Input::Numbers(x)) => {
-                let coder = |image| self.task.coder(magnitudes, image);
+            (None, Input::Floats(x)) => {
+                let coder = |image| self.problem.coder(magnitudes, image);
                 let numbers = std::array::from_fn(|code| number(code as u32));
                 codes = Codes { kernel, geometry, grid: layout.grid, x, coder, pad, numbers };
                 &codes
@@ -132,10 +132,10 @@ impl<T: Element> Call<'_, '_, T> {
         floats: &mut Floats<T>,
         output: OutputNumbers<'_, T>,
     ) -> Result<()> {
-        let (kernel, geometry) = (self.kernel, &self.task.geometry);
+        let (kernel, geometry) = (self.kernel, &self.problem.geometry);
         let Exact { activation, weight, panels, .. } = exact;
         let (lanes, tiles) = P::buffers(&mut buffers.depth);
-        let threshold = self.task.activation.threshold();
+        let threshold = self.problem.activation.threshold();
         let magnitudes = self.magnitudes(threshold.is_some(), &mut floats.sample_magnitudes)?;
         let bias = output.check_addends()?;
         let epilogue = self.epilogue(bias, magnitudes, &mut floats.side)?;
@@ -144,7 +144,7 @@ impl<T: Element> Call<'_, '_, T> {
         let (bits, codes);
         let input: &dyn PlaneSource<P::Lane> = match threshold {
             None => {
-                let coder = |image| self.task.coder(magnitudes, image);
+                let coder = |image| self.problem.coder(magnitudes, image);
                 codes = PlaneCodes::<T, P, _> { kernel, x, coder, numbers };
                 &codes
             }
@@ -171,8 +171,8 @@ impl<T: Element> Call<'_, '_, T> {
         thresholds: &[i64],
         padding: &'f mut Padding,
     ) -> Numerators<'f> {
-        let (kernel, geometry) = (self.kernel, &self.task.geometry);
-        let (row_len, form) = (geometry.row_len(), self.task.form);
+        let (kernel, geometry) = (self.kernel, &self.problem.geometry);
+        let (row_len, form) = (geometry.row_len(), self.problem.form);
         let Exact { activation, weight, .. } = exact;
         let zero_points = ZeroPoints::of_numerators(activation, weight, row_len, form);
         padding.same((0..geometry.filters).map(|_| zero_points.offset(0)));
@@ -189,7 +189,7 @@ impl<T: Element> Call<'_, '_, T> {
         buffers: &mut Integers,
         output: Output<'_, T>,
     ) -> Result<()> {
-        let (kernel, geometry) = (self.kernel, &self.task.geometry);
+        let (kernel, geometry) = (self.kernel, &self.problem.geometry);
         let Exact { activation, weight, panels, .. } = exact;
         let words = self.pack_bits(T::zero(), &mut buffers.words)?;
         let zero_points = ZeroPoints::new(
@@ -197,12 +197,12 @@ impl<T: Element> Call<'_, '_, T> {
             activation,
             weight,
             geometry.row_len(),
-            self.task.form,
+            self.problem.form,
         );
         let Integers { padding, taps, depth, .. } = buffers;
         self.fill_padding(exact, zero_points, &output, padding, taps)?;
         let Output::Signs { thresholds, out } = output else { return Ok(()) };
-        let (pad, _) = pad_code(activation, self.task.pad);
+        let (pad, _) = pad_code(activation, self.problem.pad);
         let operands = BitOperands {
             grid: layout.grid.with_pixel(geometry.filters.div_ceil(32)),
             words,
@@ -227,9 +227,9 @@ impl<T: Element> Call<'_, '_, T> {
         threshold: T,
         words: &'w mut Vec<u32>,
     ) -> Result<&'w [u32]> {
-        let (channels, pixels) = (self.task.geometry.channels, self.task.geometry.pixels());
+        let (channels, pixels) = (self.problem.geometry.channels, self.problem.geometry.pixels());
         let plane_words = pixels.div_ceil(32);
-        let sizes = [self.task.geometry.batch, channels, plane_words];
+        let sizes = [self.problem.geometry.batch, channels, plane_words];
         let what = "packed activations";
         let words = take(words, product(&sizes, what)?, what)?;
         let nan = any_chunk(words, plane_words, 32, |i, words| {
@@ -246,9 +246,9 @@ impl<T: Element> Call<'_, '_, T> {
     fn pack_bits<'w>(&'w self, threshold: T, words: &'w mut Vec<u32>) -> Result<&'w [u32]> {
         let x = match &self.x {
             Input::Signs(signs) => return Ok(signs.words()),
-            Input::Numbers(x) => x,
+            Input::Floats(x) => x,
         };
-        let geometry = &self.task.geometry;
+        let geometry = &self.problem.geometry;
         let pixel_words = geometry.channels.div_ceil(32);
         let sizes = [geometry.batch, geometry.pixels(), pixel_words];
         let len = product(&sizes, "packed activations")?;
