@@ -85,7 +85,13 @@ pub(crate) fn forward<T: Element>(
     let mut floats = std::mem::take(scratch.floats::<T>());
     let call = Call { kernel: Kernel::current(), task, x, weights };
     let result = match (call.exact(), output) {
-        (Some(exact), output) => call.integers(exact, &mut scratch.integers, &mut floats, output),
+        (Some(exact), output) => match call.depthwise_layout(exact) {
+            Some(layout) => {
+                let (integers, workspaces) = (&mut scratch.integers, &mut scratch.workspaces);
+                call.depthwise(exact, layout, integers, &mut floats, workspaces, output)
+            }
+            None => call.integers(exact, &mut scratch.integers, &mut floats, output),
+        },
         (None, Output::Numbers(numbers)) => {
             call.floats(&mut floats, &mut scratch.workspaces, numbers)
         }
@@ -184,9 +190,6 @@ impl<'a, T: Element> Call<'a, '_, T> {
         floats: &mut Floats<T>,
         output: Output<'_, T>,
     ) -> Result<()> {
-        if let Some(layout) = self.depthwise_layout(exact) {
-            return self.depthwise(exact, &layout, buffers, floats, output);
-        }
         let (kernel, geometry) = (self.kernel, &self.task.geometry);
         let Exact { activation, weight, form, mut panels } = exact;
         let mut layout = WordLayout::new(geometry, form, activation.bits() as usize);

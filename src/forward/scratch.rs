@@ -2,7 +2,6 @@
 
 use crate::element::Family;
 use crate::epilogue::padding::Padding;
-use crate::forward::depthwise::DepthBuffers;
 use crate::packed::bit_tensor::BitTensor;
 use crate::packed::panels::Panels;
 use crate::{Element, PackedWeights};
@@ -33,7 +32,8 @@ pub(crate) struct Integers {
     pub(crate) tiles: WordBuffers,
     /// Signs of a tile.
     pub(crate) signs: Vec<u32>,
-    pub(crate) depth: DepthBuffers,
+    /// Weights of depthwise convolutions, and where the pixels of their windows lie.
+    pub(crate) depthwise: Vec<u64>,
     /// Weights, where they are packed closer than they are used.
     pub(crate) panels: Panels,
     /// What padded `[tap][filter]` add, and what that makes for the sums of a position.
