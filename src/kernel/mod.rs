@@ -35,6 +35,7 @@ mod transpose;
 #[allow(dead_code)]
 mod vector;
 
+pub(crate) use arch::Vectors;
 pub(crate) use cpu::starts_two_byte_products;
 pub(crate) use dot::{LONGEST, Weights, Width};
 pub(crate) use float_product::multiply;
@@ -110,7 +111,7 @@ impl Kernel {
 macro_rules! vectorize {
     ($kernel:expr, |$v:ident| $code:expr) => {{
         #[allow(unused_imports)]
-        use $crate::kernel::{arch::Vectors, vector::Vector};
+        use $crate::kernel::{Vector, Vectors};
         match $kernel.vector() {
             #[cfg(target_arch = "x86_64")]
             Vectors::Avx512($v) => $v.run(|| $code),

@@ -9,17 +9,6 @@ use crate::kernel::{Kernel, LANES, SignWindows};
 use bytemuck::Pod;
 use std::marker::PhantomData;
 
-/// The integers that sums fit into, and what they are summed of.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Width {
-    /// Sums of 8 bits, of weights that are signs.
-    Signs,
-    /// Sums of 16 bits.
-    Short,
-    /// Sums of 32 bits.
-    Long,
-}
-
 /// Products of integers, and their sums.
 pub(super) trait Arithmetic: Sync {
     /// Activations and weights.

@@ -84,7 +84,7 @@ where
     #[inline(always)]
     fn compute(&self, block: Block<'_, F::Out>, mut workspace: Workspace<'_>) {
         let Block { mut out, first_image, first_position, .. } = block;
-        let Operands { geometry, grid, ref source, .. } = *self.operands;
+        let Operands { geometry, grid, pad, ref source, .. } = *self.operands;
         let mut strip = Strip::new(grid, self.lines, workspace.take(self.lines_len));
         let narrow = workspace.take(self.sums_len);
         let sums = workspace.take(self.rows * self.filters);
@@ -100,7 +100,11 @@ where
                 let position = first_position + start;
                 // Written when they are needed, they are in a near cache.
                 let lines = grid.lines_of(position..position + rows);
-                strip.follow(lines, |lines, to| source.write_lines(image, lines, to));
+                strip.follow(lines, |lines, elements| {
+                    grid.write_lines(lines, elements, pad, |line, to| {
+                        source.write(image, line, to)
+                    });
+                });
                 if all_together {
                     let next = out.as_ptr().wrapping_add((start + rows) * all);
                     prefetch_elements(next, rows * all);
@@ -132,13 +136,14 @@ impl<A: Arithmetic, T: Element, F: Finish> ChannelsLast<'_, A, T, F> {
     /// Writes the sums of consecutive positions, `[row][filter]`: line by line of outputs.
     #[inline(always)]
     fn sum(&self, strip: &Strip<'_, A::Int>, position: usize, rows: usize, sums: &mut [A::Sum]) {
-        let (width, filters) = (self.operands.geometry.output[2], self.operands.geometry.filters);
+        let Operands { kernel, geometry, offsets, weights, .. } = self.operands;
+        let (width, filters) = (geometry.output[2], geometry.filters);
         let mut row = 0;
         while row < rows {
             let at = position + row;
             let count = (width - at % width).min(rows - row);
             let sums = &mut sums[row * filters..];
-            self.operands.sum_line(strip.window(at), self.operands.weights, count * filters, sums);
+            A::sum_line(*kernel, strip.window(at), offsets, *weights, count * filters, sums);
             row += count;
         }
     }

@@ -19,26 +19,26 @@ use crate::epilogue::padding::Padding;
 use crate::epilogue::terms::Finishing;
 use crate::epilogue::to_floats::FloatOutput;
 use crate::epilogue::to_signs::BitOutput;
-use crate::forward::depthwise::arithmetic::{Arithmetic, Products, Signs, Width};
-use crate::forward::depthwise::bits::{BitOperands, CountBits, are_countable};
-use crate::forward::depthwise::channels_last::ChannelsLast;
-use crate::forward::depthwise::grid::Grid;
-use crate::forward::depthwise::input::{Codes, Source, of_bits, plane_of};
-use crate::forward::depthwise::planes::{Planes, are_planes};
-use crate::forward::depthwise::weights::{Cyclic, lay_weights};
 use crate::forward::input::Input;
 use crate::forward::partition::{Engine, Partition};
 use crate::forward::scratch::{Floats, Integers};
 use crate::forward::{Call, Exact, Numbers, Output};
 use crate::geometry::Geometry;
 use crate::kernel::{Kernel, LANES};
-use crate::memory::parallel::{any_chunk, blocks};
+use crate::memory::parallel::blocks;
 use crate::memory::{Workspace, WorkspaceSize, product, take, take_aligned};
-use crate::options::{InputScaling, PadValue};
+use crate::options::InputScaling;
 use crate::packed::bits::pack_input;
-use crate::quantizer::{Levels, Threshold};
+use crate::quantizer::Threshold;
 use crate::{Element, Error, Operand, Result};
-use ndarray::{ArrayView5, ArrayViewMut5};
+use arithmetic::{Arithmetic, Products, Signs};
+use bits::{BitOperands, CountBits, are_countable};
+use channels_last::ChannelsLast;
+use grid::Grid;
+use input::{Codes, Source, of_bits};
+use ndarray::{ArrayView5, ArrayViewMut5, Axis};
+use planes::{Planes, are_planes};
+use weights::{Cyclic, lay_weights};
 
 /// Products below which a second thread costs more than it saves.
 const PRODUCTS_PER_BLOCK: usize = 1 << 19;
@@ -46,40 +46,12 @@ const PRODUCTS_PER_BLOCK: usize = 1 << 19;
 /// How a depthwise convolution is computed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Layout<'a> {
-    width: Width,
     /// Of an element for each filter: those of one channel each have a copy of it.
     grid: Grid<'a>,
     /// The numerator of the padding.
     pad: i64,
-}
-
-impl<'a> Layout<'a> {
-    /// For depthwise convolutions that have outputs, and whose sums fit into 32 bits.
-    fn new(
-        geometry: &'a Geometry,
-        activation: Levels,
-        weight: Levels,
-        pad: PadValue,
-    ) -> Option<Self> {
-        let depthwise = geometry.group_channels() == 1 && geometry.groups() > 1;
-        let empty = geometry.lanes() == 0 || geometry.filters == 0 || geometry.positions() == 0;
-        if !depthwise || empty {
-            return None;
-        }
-        let pad = pad.as_integer() * activation.denominator();
-        let largest = activation.largest_numerator().max(pad.abs());
-        let sum = largest * weight.largest_numerator() * geometry.row_len() as i64;
-        let width = if weight.is_sign() && sum <= i8::MAX.into() {
-            Width::Signs
-        } else if sum <= i16::MAX.into() {
-            Width::Short
-        } else if sum <= i32::MAX.into() {
-            Width::Long
-        } else {
-            return None;
-        };
-        Some(Layout { width, grid: Grid::new(geometry, geometry.filters)?, pad })
-    }
+    /// The largest magnitude of a sum.
+    largest: i64,
 }
 
 /// The operands of a convolution, for either order of the memory.
@@ -87,6 +59,8 @@ struct Operands<'a, A: Arithmetic, T> {
     kernel: Kernel,
     geometry: &'a Geometry,
     grid: Grid<'a>,
+    /// The numerator of the padding.
+    pad: A::Int,
     source: Source<'a, A, T>,
     /// What the sums begin with, then the weights of each tap.
     weights: Cyclic<'a, A::Int, LANES>,
@@ -94,40 +68,29 @@ struct Operands<'a, A: Arithmetic, T> {
     offsets: &'a [usize],
 }
 
-impl<A: Arithmetic, T: Element> Operands<'_, A, T> {
-    /// See [`Arithmetic::sum_line`].
-    #[inline(always)]
-    fn sum_line(
-        &self,
-        line: &[A::Int],
-        weights: Cyclic<'_, A::Int, LANES>,
-        len: usize,
-        sums: &mut [A::Sum],
-    ) {
-        A::sum_line(self.kernel, line, self.offsets, weights, len, sums);
-    }
-}
-
 /// Memory for the operands of a call.
 fn call_memory(buffer: &mut Vec<u64>, size: WorkspaceSize) -> Result<Workspace<'_>> {
     Ok(Workspace::new(take_aligned(buffer, size.units(1)?, "packed weights")?))
 }
 
-/// What a call computes in, and its operands.
-struct Buffers<'a, T> {
-    integers: &'a mut Integers,
-    floats: &'a mut Floats<T>,
-    workspaces: &'a mut Vec<u64>,
-}
-
 impl<T: Element> Call<'_, '_, T> {
-    /// How a depthwise convolution is computed, if it is one. A position has one row of sums then,
-    /// for all groups, and so cannot have XNOR-Net's K, one for each.
+    /// How a convolution is computed if it is depthwise, has outputs, and its sums fit into 32 bits. A
+    /// position has one row of sums then, for all groups, and so cannot have XNOR-Net's K, one for
+    /// each.
     pub(super) fn depthwise_layout(&self, exact: Exact<'_>) -> Option<Layout<'_>> {
-        let unscaled = self.task.input_scaling == InputScaling::None;
         let geometry = &self.task.geometry;
-        let layout = Layout::new(geometry, exact.activation, exact.weight, self.task.pad);
-        layout.filter(|_| unscaled)
+        let depthwise = geometry.group_channels() == 1 && geometry.groups() > 1;
+        let unscaled = self.task.input_scaling == InputScaling::None;
+        let empty = [geometry.activations(), geometry.filters, geometry.positions()].contains(&0);
+        if !depthwise || !unscaled || empty {
+            return None;
+        }
+        let pad = self.task.pad.as_integer() * exact.activation.denominator();
+        let factors =
+            [exact.activation.largest_numerator().max(pad.abs()), exact.weight.largest_numerator()];
+        let largest = factors[0] * factors[1] * geometry.row_len() as i64;
+        let grid = Grid::new(geometry, geometry.filters).filter(|_| largest <= i32::MAX.into())?;
+        Some(Layout { grid, pad, largest })
     }
 
     pub(super) fn depthwise(
@@ -139,72 +102,79 @@ impl<T: Element> Call<'_, '_, T> {
         workspaces: &mut Vec<u64>,
         output: Output<'_, T>,
     ) -> Result<()> {
-        let buffers = Buffers { integers, floats, workspaces };
         let signs = exact.activation.is_sign() && exact.weight.is_sign();
         if signs
             && let Output::Signs { .. } = output
             && are_countable(&self.task.geometry)
         {
-            return self.count_bits(exact, layout, buffers, output);
+            return self.count_bits(exact, layout, integers, workspaces, output);
         }
-        match layout.width {
-            Width::Signs => self.multiply::<Signs>(exact, layout, buffers, output),
-            Width::Short => self.multiply::<Products<i16>>(exact, layout, buffers, output),
-            Width::Long => self.multiply::<Products<i32>>(exact, layout, buffers, output),
-        }
+        let multiply = if exact.weight.is_sign() && layout.largest <= i8::MAX.into() {
+            Self::multiply::<Signs>
+        } else if layout.largest <= i16::MAX.into() {
+            Self::multiply::<Products<i16>>
+        } else {
+            Self::multiply::<Products<i32>>
+        };
+        multiply(self, exact, layout, integers, floats, workspaces, output)
     }
 
     fn multiply<A: Arithmetic>(
         &self,
         exact: Exact<'_>,
         layout: Layout<'_>,
-        buffers: Buffers<'_, T>,
+        integers: &mut Integers,
+        floats: &mut Floats<T>,
+        workspaces: &mut Vec<u64>,
         output: Output<'_, T>,
     ) -> Result<()> {
         let (kernel, geometry) = (self.kernel, &self.task.geometry);
         let Exact { activation, weight, panels, .. } = exact;
-        let Buffers { integers: Integers { words, depthwise, padding, .. }, floats, workspaces } =
-            buffers;
+        let Integers { words, depthwise, padding, .. } = integers;
         let threshold = self.task.activation.threshold();
         let magnitudes = self.magnitudes(threshold.is_some(), &mut floats.sample_magnitudes)?;
         let bias = output.check_addends()?;
         let epilogue = self.epilogue(bias, magnitudes, &mut floats.side)?;
         let planes = match (&self.x, &output) {
-            (Input::Numbers(x), Output::Numbers(numbers)) => layout
-                .grid
-                .of_planes()
-                .filter(|_| are_planes(geometry, x.strides(), numbers.out.strides())),
+            (Input::Numbers(x), Output::Numbers(numbers))
+                if are_planes(geometry, x.strides(), numbers.out.strides()) =>
+            {
+                layout.grid.of_planes()
+            }
             _ => None,
         };
-        let grid = planes.unwrap_or(layout.grid);
+        let (grid, planes) = (planes.unwrap_or(layout.grid), planes.is_some());
+        let (elements, pixels) = match planes {
+            true => (geometry.pixels(), [1, geometry.channels, 1]),
+            false => (geometry.channels, geometry.input),
+        };
         let numerators = [0, 1].map(|code| A::activation(activation.numerator(code)));
         let (coder, table) = (|image| self.task.coder(magnitudes, image), of_bits(numerators));
         let codes = match (&self.x, threshold) {
-            (Input::Numbers(x), None) => Codes::Floats(x, &coder),
-            (Input::Numbers(x), Some(threshold)) if planes.is_some() => {
-                Codes::Bits(self.pack_planes(x, threshold, words)?, &table)
-            }
+            (Input::Numbers(x), None) => Codes::Floats(in_order(x, planes), &coder),
             (_, threshold) => {
-                Codes::Bits(self.pack_bits(threshold.unwrap_or(Threshold::sign()), words)?, &table)
+                let threshold = threshold.unwrap_or(Threshold::sign());
+                Codes::Bits(self.pack_bits(planes, threshold, words)?, &table)
             }
         };
-        let pad = A::activation(layout.pad);
-        let source = Source::<A, T> { kernel, geometry, grid, codes, numerators, pad };
+        let source = Source { kernel, codes, elements, pixels, numerators };
 
         let weights_len = Cyclic::<A::Int, LANES>::len(1 + geometry.taps(), geometry.filters)?;
         let size = WorkspaceSize::default()
             .and::<A::Int>(&[weights_len], "packed weights")?
             .and::<usize>(&[geometry.taps()], "offsets")?;
         let mut memory = call_memory(depthwise, size)?;
-        let weights = lay_weights::<A>(kernel, panels, weight, geometry, memory.take(weights_len));
+        let weights =
+            lay_weights::<A>(kernel, (panels, weight), geometry.filters, memory.take(weights_len));
         let offsets = grid.write_offsets(memory.take(geometry.taps()));
-        let operands = &Operands { kernel, geometry, grid, source, weights, offsets };
+        let pad = A::activation(layout.pad);
+        let operands = &Operands::<A, T> { kernel, geometry, grid, pad, source, weights, offsets };
 
         let finishing = self.numerators(exact, output.thresholds(), padding);
         match output {
             Output::Numbers(Numbers { residual, out, .. }) => {
                 let output = FloatOutput { finishing, epilogue, residual };
-                if planes.is_some() {
+                if planes {
                     return self.run(&Planes { operands, output }, workspaces, out, true);
                 }
                 let engine = ChannelsLast::new(operands, output, &out)?;
@@ -223,13 +193,14 @@ impl<T: Element> Call<'_, '_, T> {
         &self,
         exact: Exact<'_>,
         layout: Layout<'_>,
-        buffers: Buffers<'_, T>,
+        integers: &mut Integers,
+        workspaces: &mut Vec<u64>,
         output: Output<'_, T>,
     ) -> Result<()> {
         let (geometry, form) = (&self.task.geometry, self.task.form);
         let Exact { activation, weight, panels, .. } = exact;
-        let Integers { words, depthwise, padding, taps, .. } = buffers.integers;
-        let words = self.pack_bits(Threshold::sign(), words)?;
+        let Integers { words, depthwise, padding, taps, .. } = integers;
+        let words = self.pack_bits(false, Threshold::sign(), words)?;
         let numerator =
             Numerator::new(Summed::DifferingBits, activation, weight, geometry.row_len(), form);
         self.fill_padding(exact, numerator, &output, padding, taps)?;
@@ -246,7 +217,7 @@ impl<T: Element> Call<'_, '_, T> {
             flips: thresholds.flips(),
         };
         let engine = CountBits::new(operands, depthwise)?;
-        self.run(&engine, buffers.workspaces, out, false)
+        self.run(&engine, workspaces, out, false)
     }
 
     /// Has an engine compute the output, which may be cut only between planes.
@@ -284,46 +255,34 @@ impl<T: Element> Call<'_, '_, T> {
         Finishing { kernel, geometry, numerator, padding, code_sums: &[] }
     }
 
-    /// The bits of planes, `[image][channel][word]`.
-    fn pack_planes<'w>(
-        &self,
-        x: &ArrayView5<'_, T>,
-        threshold: Threshold<T>,
-        words: &'w mut Vec<u32>,
-    ) -> Result<&'w [u32]> {
-        let (channels, pixels) = (self.task.geometry.channels, self.task.geometry.pixels());
-        let plane_words = pixels.div_ceil(32);
-        let sizes = [self.task.geometry.batch, channels, plane_words];
-        let what = "packed activations";
-        let words = take(words, product(&sizes, what)?, what)?;
-        let nan = any_chunk(words, plane_words, 32, |i, words| {
-            let plane = plane_of(x, i / channels, i % channels);
-            self.kernel.pack_rows(plane, pixels, threshold, words)
-        });
-        match nan {
-            true => Err(Error::NaN { operand: Operand::Input }),
-            false => Ok(words),
-        }
-    }
-
-    /// The bits of the input, `[image][pixel][word]`.
+    /// The bits of the input, `[image][pixel][word]` or, of planes, `[image][channel][word]`.
     fn pack_bits<'w>(
         &'w self,
+        planes: bool,
         threshold: Threshold<T>,
         words: &'w mut Vec<u32>,
     ) -> Result<&'w [u32]> {
         let x = match &self.x {
             Input::Signs(signs) => return Ok(signs.words()),
-            Input::Numbers(x) => x,
+            Input::Numbers(x) => in_order(x, planes),
         };
-        let geometry = &self.task.geometry;
-        let pixel_words = geometry.channels.div_ceil(32);
-        let sizes = [geometry.batch, geometry.pixels(), pixel_words];
-        let len = product(&sizes, "packed activations")?;
-        let words = take(words, len, "packed activations")?;
-        match pack_input(self.kernel, 1, x, threshold, words) {
+        let (images, elements, depth, height, width) = x.dim();
+        let sizes = [images, depth, height, width, elements.div_ceil(32)];
+        let words = take(words, product(&sizes, "packed activations")?, "packed activations")?;
+        match pack_input(self.kernel, 1, &x, threshold, words) {
             true => Err(Error::NaN { operand: Operand::Input }),
             false => Ok(words),
         }
     }
+}
+
+/// Activations in the order in which they are computed: as they are (N, C, D, H, W) or, of planes whose
+/// pixels lie side by side, (N, D * H * W, 1, C, 1), as if channels were pixels.
+fn in_order<'a, T>(x: &ArrayView5<'a, T>, planes: bool) -> ArrayView5<'a, T> {
+    let mut x = *x;
+    if planes {
+        let _ = x.merge_axes(Axis(3), Axis(4)) && x.merge_axes(Axis(2), Axis(4));
+        x = x.permuted_axes([0, 4, 2, 1, 3]);
+    }
+    x
 }

@@ -8,6 +8,7 @@ use crate::epilogue::to_floats::FloatOutput;
 use crate::epilogue::to_planes::PlaneSums;
 use crate::forward::depthwise::Operands;
 use crate::forward::depthwise::arithmetic::Arithmetic;
+use crate::forward::depthwise::grid::Pixels;
 use crate::forward::depthwise::weights::Cyclic;
 use crate::forward::partition::{Block, Engine};
 use crate::geometry::Geometry;
@@ -55,13 +56,13 @@ impl<A: Arithmetic, T: Element> Engine for Planes<'_, A, T> {
     #[inline(always)]
     fn compute(&self, block: Block<'_, T>, mut workspace: Workspace<'_>) {
         let Block { mut out, first_image, first_filter, .. } = block;
-        let Operands { geometry, grid, ref source, weights, .. } = *self.operands;
+        let Operands { geometry, grid, pad, ref source, weights, .. } = *self.operands;
         let plane = workspace.take(geometry.pixels());
         let copies = workspace.take(self.copies_len());
         let filter_weights = workspace.take((1 + geometry.taps()) * 2 * LANES);
         let sums = workspace.take(self.sums_len());
         let positions = geometry.positions();
-        copies.fill(source.pad);
+        copies.fill(pad);
         for (image, mut out) in (first_image..).zip(out.outer_iter_mut()) {
             let mut held = None;
             for (filter, mut out) in (first_filter..).zip(out.outer_iter_mut()) {
@@ -69,8 +70,8 @@ impl<A: Arithmetic, T: Element> Engine for Planes<'_, A, T> {
                 prefetch_elements(out.as_ptr().wrapping_add(positions), positions.min(PREFETCHED));
                 let channel = filter / geometry.group_filters();
                 if held != Some(channel) {
-                    source.write_plane(image, channel, plane);
-                    grid.write_copies(plane, source.pad, &mut copies[..grid.copies_len()]);
+                    source.write(image, channel, Pixels::one(plane));
+                    grid.write_copies(plane, pad, &mut copies[..grid.copies_len()]);
                     held = Some(channel);
                 }
                 let weights = weights.of_filter(filter, filter_weights);
@@ -111,7 +112,7 @@ impl<A: Arithmetic, T: Element> Planes<'_, A, T> {
         depth: usize,
         sums: &mut [A::Sum],
     ) {
-        let Operands { geometry, grid, .. } = *self.operands;
+        let Operands { kernel, geometry, grid, offsets, .. } = *self.operands;
         let ([_, height, width], step) = (geometry.output, self.step());
         let (lines, len) = match geometry.stride()[1] {
             1 => (1, (height - 1) * step + width),
@@ -119,7 +120,7 @@ impl<A: Arithmetic, T: Element> Planes<'_, A, T> {
         };
         for line in 0..lines {
             let window = &copies[grid.window((depth * height + line) * width)..];
-            self.operands.sum_line(window, weights, len, &mut sums[line * step..]);
+            A::sum_line(kernel, window, offsets, weights, len, &mut sums[line * step..]);
         }
     }
 }

@@ -1,11 +1,11 @@
 //! Weights in the order in which windows are multiplied with them.
 
+use crate::Result;
 use crate::forward::depthwise::arithmetic::Arithmetic;
-use crate::kernel::{Code, Kernel, LANES, PANEL};
+use crate::kernel::{Kernel, LANES, PANEL, vectorize};
 use crate::memory::product;
 use crate::packed::panels::Panels;
 use crate::quantizer::Levels;
-use crate::{Result, geometry::Geometry};
 
 /// Rows of an element for each filter, or for each word of filters. A row begins again where it
 /// ends, so that `N` elements can be read from each of its elements on.
@@ -73,40 +73,31 @@ impl<'a, V: Copy, const N: usize> Cyclic<'a, V, N> {
 /// Lays out weights `[1 + tap][filter]`: first what the sums of each filter begin with.
 pub(super) fn lay_weights<'a, A: Arithmetic>(
     kernel: Kernel,
-    panels: &Panels,
-    levels: Levels,
-    geometry: &Geometry,
+    (panels, levels): (&Panels, Levels),
+    filters: usize,
     weights: &'a mut [A::Int],
 ) -> Cyclic<'a, A::Int, LANES> {
-    let filters = geometry.filters;
-    kernel.vectorize(LayWeights::<A> { panels, levels, filters, weights: &mut *weights });
+    vectorize!(kernel, |_v| lay_rows::<A>(panels, levels, filters, weights));
     Cyclic::new(weights, filters)
 }
 
-struct LayWeights<'a, A: Arithmetic> {
-    panels: &'a Panels,
+#[inline(always)]
+fn lay_rows<A: Arithmetic>(
+    panels: &Panels,
     levels: Levels,
     filters: usize,
-    weights: &'a mut [A::Int],
-}
-
-impl<A: Arithmetic> Code for LayWeights<'_, A> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run(self) {
-        let LayWeights { panels, levels, filters, weights } = self;
-        let (starts, taps) = weights.split_at_mut(filters + LANES);
-        for first in (0..filters).step_by(PANEL) {
-            let count = PANEL.min(filters - first);
-            let mut start = [A::Int::default(); PANEL];
-            for (tap, weights) in taps.chunks_exact_mut(filters + LANES).enumerate() {
-                let codes = panels.column(first / PANEL, tap);
-                let of_tap = codes.map(|code| A::weight(levels.numerator(code)));
-                start.iter_mut().zip(of_tap).for_each(|(s, weight)| *s = A::start(*s, weight));
-                weights[first..first + count].copy_from_slice(&of_tap[..count]);
-            }
-            starts[first..first + count].copy_from_slice(&start[..count]);
+    weights: &mut [A::Int],
+) {
+    let (starts, taps) = weights.split_at_mut(filters + LANES);
+    for first in (0..filters).step_by(PANEL) {
+        let count = PANEL.min(filters - first);
+        let mut start = [A::Int::default(); PANEL];
+        for (tap, weights) in taps.chunks_exact_mut(filters + LANES).enumerate() {
+            let codes = panels.column(first / PANEL, tap);
+            let of_tap = codes.map(|code| A::weight(levels.numerator(code)));
+            start.iter_mut().zip(of_tap).for_each(|(s, weight)| *s = A::start(*s, weight));
+            weights[first..first + count].copy_from_slice(&of_tap[..count]);
         }
+        starts[first..first + count].copy_from_slice(&start[..count]);
     }
 }
