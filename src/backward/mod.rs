@@ -54,7 +54,7 @@ pub(crate) fn backward<T: Element>(
         InputScaling::KMap => k_map(geometry, &x, &mut pixel_magnitudes, &mut k)?,
         InputScaling::None => &mut [],
     };
-    let magnitudes = problem.magnitudes(&x, &mut magnitudes)?;
+    let magnitudes = problem.sample_scales(&x, &mut magnitudes)?;
     let mut scaled = weights.quantized_rows()?;
     scale_filters(&mut scaled, weights.scales());
     let flows = scale_gradient == ScaleGradient::Flow;

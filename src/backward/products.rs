@@ -223,7 +223,7 @@ impl<T: Element> Products<'_, T> {
             sums.nan[0] |= check_no_nan(Operand::Input, &x).is_err();
             sums.nan[1] |= check_no_nan(Operand::OutputGradient, &dy).is_err();
             quantize_nhwc(&self.problem.samples(&x), lanes, |sample| {
-                let coder = self.problem.coder(self.magnitudes, first + sample);
+                let coder = self.problem.quantizer(self.magnitudes, first + sample);
                 move |lanes: &mut [T]| coder.quantize(lanes)
             });
             self.dot_gradients(first, &dy, dots, sums);

@@ -19,7 +19,7 @@ pub(crate) struct FloatEngine<'a, T> {
     pub(crate) kernel: Kernel,
     pub(crate) geometry: &'a Geometry,
     /// Quantized activations, `[image][pixel][channel]`.
-    pub(crate) lanes: &'a [T],
+    pub(crate) activations: &'a [T],
     pub(crate) tile_rows: usize,
     pub(crate) weights: Weights<'a, T>,
     /// What a padded position holds.
@@ -117,7 +117,7 @@ impl<T: Element> FloatEngine<'_, T> {
     fn rows<'r>(&'r self, image: usize, group: usize, first: usize, rows: &'r mut [T]) -> &'r [T] {
         let geometry = self.geometry;
         let image_len = geometry.pixels() * geometry.channels;
-        let image = &self.lanes[image * image_len..][..image_len];
+        let image = &self.activations[image * image_len..][..image_len];
         let row_len = geometry.row_len();
         if geometry.is_pointwise() {
             return &image[first * row_len..];

@@ -5,7 +5,6 @@
 //! problem ──► plan ──► quantize, pack activations ──► windows ──► engine: tiles ──► kernel ──► epilogue
 //! ```
 
-mod blocks_old;
 mod depthwise;
 mod dequantize;
 mod float;
@@ -28,7 +27,7 @@ use crate::forward::gemm::{Gemm, Operands};
 use crate::forward::input::Input;
 use crate::forward::plan::{Exact, FloatPlan, FloatWeights, GemmPlan, Plan};
 use crate::forward::problem::{FloatTarget, Problem, Target};
-use crate::forward::scratch::{Buffers, FloatBuffers, IntegerBuffers, Scratch, ScaleBuffers};
+use crate::forward::scratch::{Buffers, ScaleBuffers, Scratch};
 use crate::kernel::{Kernel, Offsets};
 use crate::memory::{product, take, take_aligned};
 use crate::packed::bit_tensor::sign_threshold;
@@ -41,7 +40,6 @@ use crate::packed::row_sums::row_sums;
 use crate::packed::weights::Codes;
 use crate::quantizer::check_no_nan;
 use crate::{ActivationQuantizer, Element, Error, Operand, PackedWeights, Result};
-use ndarray::ArrayView1;
 
 /// Computes an output from an input and packed weights, all of the shapes that the problem says.
 pub(crate) fn forward<T: Element>(
@@ -57,9 +55,7 @@ pub(crate) fn forward<T: Element>(
     let buffers = scratch.buffers();
     match (plan, target) {
         (Plan::Gemm(plan), target) => call.gemm(&plan, buffers, target),
-        (Plan::Depthwise(exact, layout), target) => {
-            call.depthwise(exact, &layout, buffers, target)
-        }
+        (Plan::Depthwise(exact, layout), target) => call.depthwise(exact, &layout, buffers, target),
         (Plan::Float(plan), Target::Floats(target)) => call.floats(&plan, buffers, target),
         (Plan::Float(_), Target::Signs { .. }) => Err(too_wide(problem.activation, weights)),
     }
@@ -201,14 +197,14 @@ impl<T: Element> Call<'_, '_, T> {
         &self,
         exact: Exact<'_>,
         zero_points: ZeroPoints,
-        output: &Output<'_, T>,
+        target: &Target<'_, T>,
         padding: &mut Padding,
         taps: &mut Vec<i64>,
     ) -> Result<()> {
         let geometry = &self.problem.geometry;
         let (_, multiple) = pad_code(exact.activation, self.problem.pad);
         padding.same(self.weights.sums().iter().map(|&sum| zero_points.offset(sum)));
-        padding.subtract(output.thresholds());
+        padding.subtract(target.thresholds());
         if multiple != 0 && geometry.has_padding() && geometry.row_len() > 0 {
             let len = product(&[geometry.taps(), geometry.filters], "filter sums")?;
             let taps = take(taps, len, "filter sums")?;
@@ -220,13 +216,13 @@ impl<T: Element> Call<'_, '_, T> {
 
     /// Checks the input unless its NaNs are found while it is packed, and measures what its
     /// samples are scaled by.
-    fn magnitudes<'m>(&self, found_later: bool, magnitudes: &'m mut Vec<T>) -> Result<&'m [T]> {
+    fn sample_scales<'m>(&self, found_later: bool, scales: &'m mut Vec<T>) -> Result<&'m [T]> {
         match &self.x {
             Input::Signs(_) => Ok(&[]),
             Input::Floats(_) if found_later => Ok(&[]),
             Input::Floats(x) => {
                 check_no_nan(Operand::Input, x)?;
-                self.problem.magnitudes(x, magnitudes)
+                self.problem.sample_scales(x, scales)
             }
         }
     }
@@ -236,7 +232,7 @@ impl<T: Element> Call<'_, '_, T> {
         &'w self,
         layout: &WordLayout,
         threshold: Option<T>,
-        magnitudes: &[T],
+        sample_scales: &[T],
         words: &'w mut [u32],
     ) -> Result<&'w [u32]> {
         let (kernel, geometry) = (self.kernel, &self.problem.geometry);
@@ -255,9 +251,9 @@ impl<T: Element> Call<'_, '_, T> {
         let nan = match threshold {
             Some(threshold) => pack_input(kernel, geometry.groups(), x, threshold, words),
             None => {
-                let coder = |sample| self.problem.coder(magnitudes, sample);
+                let quantizer = |sample| self.problem.quantizer(sample_scales, sample);
                 let samples = self.problem.samples(x);
-                pack_codes(kernel, geometry, layout, &samples, words, coder)
+                pack_codes(kernel, geometry, layout, &samples, words, quantizer)
             }
         };
         if nan {

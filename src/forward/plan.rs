@@ -11,11 +11,11 @@
 //! | floats, weights as packed | wider activations, weights of up to 8 bits, few rows | what comes from memory are the packed weights alone |
 //! | floats | the rest | the matrix product of `ndarray` |
 
+use crate::epilogue::exact::differing_bits_fit;
 use crate::forward::depthwise;
 use crate::forward::dequantize::MANY_ROWS;
 use crate::forward::partition::Partition;
 use crate::forward::problem::{Problem, Target};
-use crate::epilogue::exact::differing_bits_fit;
 use crate::geometry::Geometry;
 use crate::kernel::{Isa, Kernel, PANEL, starts_two_byte_products};
 use crate::memory::parallel::blocks;
@@ -29,7 +29,7 @@ use crate::{Element, PackedWeights};
 /// How a forward is computed.
 pub(crate) enum Plan<'a> {
     Gemm(GemmPlan<'a>),
-    Depthwise(Exact<'a>, depthwise::Layout),
+    Depthwise(Exact<'a>, depthwise::Layout<'a>),
     Float(FloatPlan),
 }
 
@@ -67,7 +67,7 @@ pub(crate) struct TileShape {
 impl<'a> Plan<'a> {
     pub(crate) fn new<T: Element>(
         kernel: Kernel,
-        problem: &Problem<'_>,
+        problem: &'a Problem<'_>,
         weights: &'a PackedWeights<T>,
         target: &Target<'_, T>,
     ) -> Self {
@@ -83,7 +83,10 @@ impl<'a> Plan<'a> {
 
 impl<'a> Exact<'a> {
     /// Of operands that both have codes of up to 8 bits.
-    fn new<T: Element>(problem: &Problem<'_>, weights: &'a PackedWeights<T>) -> Option<Self> {
+    pub(crate) fn new<T: Element>(
+        problem: &Problem<'_>,
+        weights: &'a PackedWeights<T>,
+    ) -> Option<Self> {
         let activation = problem.activation.levels().filter(Levels::fit_a_byte)?;
         match weights.codes() {
             Codes::Panels(panels, weight) => Some(Exact { activation, weight, panels }),

@@ -20,7 +20,7 @@ impl Problem<'_> {
     }
 
     /// What each sample of a checked input is scaled by; nothing if none is.
-    pub(crate) fn magnitudes<'m, T: Element>(
+    pub(crate) fn sample_scales<'m, T: Element>(
         &self,
         x: &ArrayView5<'_, T>,
         magnitudes: &'m mut Vec<T>,
@@ -40,8 +40,12 @@ impl Problem<'_> {
     }
 
     /// The quantizer of a sample.
-    pub(crate) fn coder<T: Element>(&self, magnitudes: &[T], sample: usize) -> ActivationCoder<T> {
-        self.activation.coder(magnitudes.get(sample).copied().unwrap_or(T::one()))
+    pub(crate) fn quantizer<T: Element>(
+        &self,
+        sample_scales: &[T],
+        sample: usize,
+    ) -> ActivationCoder<T> {
+        self.activation.coder(sample_scales.get(sample).copied().unwrap_or(T::one()))
     }
 
     /// The factor of every output position, `[image][position][group]`: XNOR-Net's K, times the

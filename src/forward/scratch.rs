@@ -2,7 +2,6 @@
 
 use crate::element::Family;
 use crate::epilogue::padding::Padding;
-use crate::forward::depthwise::DepthBuffers;
 use crate::packed::bit_tensor::BitTensor;
 use crate::packed::panels::Panels;
 use crate::{Element, PackedWeights};
@@ -30,9 +29,8 @@ pub(crate) struct IntegerBuffers {
     pub(crate) padded: Vec<u32>,
     /// Where the words of a window lie.
     pub(crate) offsets: Vec<u32>,
-    /// Signs of a tile.
-    pub(crate) signs: Vec<u32>,
-    pub(crate) depth: DepthBuffers,
+    /// Weights of depthwise convolutions, and where the pixels of their windows lie.
+    pub(crate) depthwise: Vec<u64>,
     /// Weights, where they are packed closer than they are used.
     pub(crate) panels: Panels,
     /// What padded `[tap][filter]` add, and what that makes for the sums of a position.
@@ -47,8 +45,6 @@ pub(crate) struct IntegerBuffers {
 pub(crate) struct FloatBuffers<T> {
     /// Quantized activations, `[image][pixel][channel]`.
     pub(crate) activations: Vec<T>,
-    /// Outputs of a tile, for all paths.
-    pub(crate) outs: Vec<T>,
     /// Weights as floats, where they are packed as codes.
     pub(crate) weights: Vec<T>,
     pub(crate) scales: ScaleBuffers<T>,

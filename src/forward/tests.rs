@@ -1,9 +1,12 @@
 //! Planes and bytes give the same bits, whichever is the faster on this machine.
 
 use super::*;
+use crate::epilogue::exact::differing_bits_fit;
+use crate::geometry::Geometry;
 use crate::geometry::Window;
 use crate::kernel::Isa;
-use crate::options::Scaling;
+use crate::options::{InputScaling, OutputForm, PadValue, Scaling};
+use crate::quantizer::Levels;
 use crate::{ActivationQuantizer, WeightQuantizer};
 use ndarray::{Array5, ArrayView5};
 
@@ -42,15 +45,16 @@ fn output(
     problem: Problem<'_>,
     x: ArrayView5<'_, f32>,
     weights: &PackedWeights<f32>,
-    form: CodeFormat,
+    format: CodeFormat,
 ) -> Vec<u32> {
-    let call = Call { kernel, problem, x: Input::Floats(x), weights };
-    let exact = Exact { form, ..call.exact().unwrap() };
-    let mut scratch = Scratch::new();
     let mut y = Array5::from_elem(problem.geometry.output_shape(), f32::NAN);
-    let output = Output::Numbers(Numbers { bias: None, residual: None, out: y.view_mut() });
-    let workspaces = &mut scratch.workspaces;
-    call.integers(exact, &mut scratch.integers, &mut scratch.f32, workspaces, output).unwrap();
+    let target = FloatTarget { bias: None, residual: None, out: y.view_mut() };
+    let target = Target::Floats(target);
+    let geometry = &problem.geometry;
+    let exact = Exact::new(&problem, weights).unwrap();
+    let plan = GemmPlan::in_format(kernel, geometry, exact, format, &target);
+    let call = Call { kernel, problem, x: Input::Floats(x), weights };
+    call.gemm(&plan, Scratch::new().buffers(), target).unwrap();
     y.iter().map(|y| y.to_bits()).collect()
 }
 

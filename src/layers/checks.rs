@@ -1,7 +1,7 @@
 //! Checks at the door: of operands, options and packed weights against each other.
 
-use crate::forward::problem::FloatTarget;
 use crate::forward::input::Input;
+use crate::forward::problem::FloatTarget;
 use crate::forward::too_wide;
 use crate::geometry::{Geometry, LONGEST_ROW};
 use crate::layers::operator::{Operator, Weights};

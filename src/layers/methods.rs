@@ -1,7 +1,7 @@
 //! The methods that QFullyConnected and QConvolution share, and their documentation: once for both.
 
-use crate::forward::problem::FloatTarget;
 use crate::forward::input::Activations;
+use crate::forward::problem::FloatTarget;
 use crate::layers::fold::fold;
 use crate::layers::operator::{Weights, forward_into, forward_signs_into};
 use crate::rank::{Lift, Rank, SpatialRank, Tensor};

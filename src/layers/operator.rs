@@ -3,11 +3,11 @@
 
 use crate::backward::{Gradients, backward};
 use crate::element::compiled_once;
+use crate::forward::forward;
 use crate::forward::input::Input;
 use crate::forward::plan::CostModel;
-use crate::forward::scratch::Scratch;
-use crate::forward::forward;
 use crate::forward::problem::{FloatTarget, Problem, Target};
+use crate::forward::scratch::Scratch;
 use crate::geometry::{Geometry, Window};
 use crate::kernel::Isa;
 use crate::memory::{product, zeros};

@@ -72,8 +72,8 @@ impl WordLayout {
     /// The layout of images with their padding around them, in which windows are read in place: where
     /// pixels fill their words, unless there would be too much padding.
     pub(crate) fn in_place(&self, geometry: &Geometry) -> Option<Self> {
-        let whole_words = self.channel_bits.is_multiple_of(32)
-            || geometry.taps() == 1 && !geometry.has_padding();
+        let whole_words =
+            self.channel_bits.is_multiple_of(32) || geometry.taps() == 1 && !geometry.has_padding();
         let grid = geometry.padded_input();
         let pixels = product(&grid, "padded input").ok()?;
         let few = !geometry.has_padding() || pixels / PADDED_SIZE <= geometry.pixels();

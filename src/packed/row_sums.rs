@@ -14,7 +14,7 @@ pub(crate) fn row_sums<'a>(
     layout: &WordLayout,
     words: &[u32],
     pad: u8,
-    [pixels, windows]: [&'a mut Vec<i64>; 2],
+    [pixels, windows]: &'a mut [Vec<i64>; 2],
 ) -> Result<&'a [i64]> {
     let groups = geometry.groups();
     let what = "sums of codes";
@@ -204,8 +204,7 @@ mod tests {
             }
         }
         for kernel in Isa::ALL.iter().filter_map(|&isa| Kernel::new(isa)) {
-            let [mut pixels, mut windows] = [vec![], vec![-1; 9]];
-            let buffers = [&mut pixels, &mut windows];
+            let buffers = &mut [vec![], vec![-1; 9]];
             let sums = row_sums(kernel, geometry, &layout, &words, pad, buffers);
             assert_eq!(sums.expect("memory"), expected, "{geometry:?}");
         }

@@ -125,6 +125,32 @@ fn lines_of_planes_are_those_of_pixels() {
     }
 }
 
+/// Images of more lines than are kept in memory at a time: of bytes, of 16 bits, of words of bits.
+#[test]
+fn large_images_are_computed_line_by_line() {
+    let dorefa = ActivationQuantizer::dorefa(3).expect("a width");
+    let uniform = WeightQuantizer::uniform(2).expect("a width");
+    let sign = (ActivationQuantizer::sign(), WeightQuantizer::sign());
+    let random = &mut Random(7);
+    for (activation, weight) in [sign, (dorefa, uniform)] {
+        for (channels, height, width) in [(40, 93, 85), (2, 390, 400)] {
+            let conv = QConvolution::<2>::new(activation, weight)
+                .padding([1, 2])
+                .stride([2, 1])
+                .groups(channels);
+            let shape = (1, channels, height, width);
+            let x = Array4::from_shape_simple_fn(shape, || random.number::<f32>());
+            let w = Array4::from_shape_simple_fn((channels, 1, 3, 3), || random.number());
+            let y = conv.forward(x.view(), w.view(), None).expect("a result");
+            let closest = x.view().permuted_axes([0, 2, 3, 1]).as_standard_layout().into_owned();
+            let closest = closest.view().permuted_axes([0, 3, 1, 2]);
+            let of_closest = conv.forward(closest, w.view(), None).expect("a result");
+            assert_eq!(bits(of_closest), bits(y.clone()));
+            check_signs(&conv, &x, &w, &y);
+        }
+    }
+}
+
 #[test]
 fn channels_are_convolved_alone() {
     let dorefa = |bits| ActivationQuantizer::dorefa(bits).expect("a width");

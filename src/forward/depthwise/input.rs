@@ -1,175 +1,182 @@
-//! The input on its way into lanes.
+//! Activations on their way into grids: codes become the numerators that they stand for.
 
 use crate::Element;
-use crate::forward::depthwise::grid::{Grid, Pixels};
-use crate::geometry::Geometry;
+use crate::forward::depthwise::arithmetic::Arithmetic;
+use crate::forward::depthwise::grid::Pixels;
 use crate::kernel::{Code, Kernel};
 use crate::packed::codes::{RUN, side_by_side};
 use crate::quantizer::ActivationCoder;
-use ndarray::{ArrayView2, ArrayView5, Axis, s};
-use std::ops::Range;
+use ndarray::{ArrayView1, ArrayView2, ArrayView5, Axis, s};
+use std::array::from_fn;
 
-/// Bits whose numbers are looked up together.
+/// Bits whose numerators are looked up together.
 const BITS: usize = 8;
 
-/// Channels of planes whose numbers are written together.
+/// Channels that are transposed together.
 const CHANNELS: usize = 16;
 
-/// Where the lanes of images come from.
-pub(crate) trait Source<L>: Sync {
-    /// Writes some lines of an image, and the padding around them.
-    fn write(&self, image: usize, lines: Range<usize>, lanes: &mut [L]);
+/// Where activations come from. Their pixels have the elements of a grid or, where the grid has
+/// planes of channels, there is a line for each channel of a single pixel, which is the plane.
+pub(super) enum Codes<'a, V, T> {
+    /// Of one bit, `[image][pixel][word]`, and the numerators of eight of them.
+    Bits(&'a [u32], &'a OfBits<V>),
+    /// Floats without NaN (images, elements, depth, height, width), and what quantizes those of an
+    /// image.
+    Floats(ArrayView5<'a, T>, &'a (dyn Fn(usize) -> ActivationCoder<T> + Sync)),
 }
 
-/// Bits, whose numbers are looked up.
-pub(crate) struct Bits<'a, L> {
-    pub(crate) geometry: &'a Geometry,
-    pub(crate) grid: Grid,
-    /// `[image][pixel][word]`.
-    pub(crate) words: &'a [u32],
-    pad: L,
-    /// The numbers that eight bits stand for.
-    numbers: [[L; BITS]; 256],
+/// The numerators of any bits, the lowest first.
+pub(super) type OfBits<V> = [[V; BITS]; 1 << BITS];
+
+/// From those of a bit.
+pub(super) fn of_bits<V: Copy>(numerators: [V; 2]) -> OfBits<V> {
+    from_fn(|bits| from_fn(|i| numerators[bits >> i & 1]))
 }
 
-impl<'a, L: Copy> Bits<'a, L> {
-    /// Bits that stand for two numbers.
-    pub(crate) fn new(
-        geometry: &'a Geometry,
-        grid: Grid,
-        words: &'a [u32],
-        pad: L,
-        numbers: [L; 2],
-    ) -> Self {
-        Bits { geometry, grid, words, pad, numbers: numbers_of_bits(numbers) }
-    }
+/// Activations of a convolution.
+pub(super) struct Source<'a, A: Arithmetic, T> {
+    pub(super) kernel: Kernel,
+    pub(super) codes: Codes<'a, A::Int, T>,
+    /// Elements of a pixel.
+    pub(super) elements: usize,
+    /// Depth, height and width.
+    pub(super) pixels: [usize; 3],
+    /// The numerators of the codes 0 and 1.
+    pub(super) numerators: [A::Int; 2],
 }
 
-impl<L: Copy + Send + Sync> Source<L> for Bits<'_, L> {
-    fn write(&self, image: usize, lines: Range<usize>, lanes: &mut [L]) {
-        let Bits { geometry, grid, words, pad, numbers } = self;
-        let [depth, height, width] = geometry.input;
-        let pixel_words = geometry.channels.div_ceil(32);
-        let copies = geometry.group_filters();
-        grid.write_lines(geometry, lines, lanes, *pad, |[d, h], mut pixels| {
-            let first = ((image * depth + d) * height + h) * width;
-            let words = &words[first * pixel_words..][..width * pixel_words];
-            if copies == 1
-                && geometry.channels.is_multiple_of(32)
-                && let Some(line) = pixels.side_by_side(width)
-            {
-                return expand_row(numbers, words, line);
+impl<A: Arithmetic, T: Element> Source<'_, A, T> {
+    /// Writes the pixels of a line of an image, each element as often as pixels have room for.
+    pub(super) fn write(&self, image: usize, line: usize, to: Pixels<'_, A::Int>) {
+        let [depth, height, width] = self.pixels;
+        let rows = match &self.codes {
+            Codes::Bits(codes, of_bits) => {
+                let words = width * self.elements.div_ceil(32);
+                let first = (image * depth * height + line) * words;
+                Rows::Bits(&codes[first..][..words], of_bits)
             }
-            for (i, words) in words.chunks_exact(pixel_words).enumerate() {
-                let pixel = pixels.pixel(i);
-                if copies == 1 {
-                    expand_row(numbers, words, pixel);
-                    continue;
-                }
-                for (channel, lanes) in pixel.chunks_exact_mut(copies).enumerate() {
-                    lanes.fill(numbers[(words[channel / 32] >> (channel % 32) & 1) as usize][0]);
-                }
+            Codes::Floats(x, coder) => {
+                let line = x.slice(s![image, .., line / height, line % height, ..]);
+                Rows::Floats(line.reversed_axes(), coder(image))
             }
-        });
+        };
+        let copies = to.len / self.elements;
+        let numerators = self.numerators;
+        self.kernel.vectorize(WriteRows::<A, T> { rows, numerators, copies, to });
     }
 }
 
-/// Numbers, whatever their strides, that are turned to codes by the coder of their image.
-pub(crate) struct Codes<'a, T, L, C> {
-    pub(crate) kernel: Kernel,
-    pub(crate) geometry: &'a Geometry,
-    pub(crate) grid: Grid,
-    pub(crate) x: &'a ArrayView5<'a, T>,
-    pub(crate) coder: C,
-    pub(crate) pad: L,
-    /// The number of each code.
-    pub(crate) numbers: [L; 256],
+/// Codes of the pixels of a line.
+enum Rows<'a, V, T> {
+    /// Of one bit, whole words a pixel.
+    Bits(&'a [u32], &'a OfBits<V>),
+    /// (pixels, elements).
+    Floats(ArrayView2<'a, T>, ActivationCoder<T>),
 }
 
-impl<T, L, C> Source<L> for Codes<'_, T, L, C>
-where
-    T: Element,
-    L: Copy + Send + Sync,
-    C: Fn(usize) -> ActivationCoder<T> + Sync,
-{
-    fn write(&self, image: usize, lines: Range<usize>, lanes: &mut [L]) {
-        let copies = self.geometry.group_filters();
-        let coder = (self.coder)(image);
-        self.grid.write_lines(self.geometry, lines, lanes, self.pad, |[d, h], pixels| {
-            let (line, numbers) = (self.x.slice(s![image, .., d, h, ..]), &self.numbers);
-            self.kernel.vectorize(PackLine { line, copies, coder, numbers, pixels });
-        });
-    }
-}
-
-/// The numbers that eight bits stand for, from those of one.
-pub(crate) fn numbers_of_bits<L: Copy>(numbers: [L; 2]) -> [[L; BITS]; 256] {
-    std::array::from_fn(|bits| std::array::from_fn(|i| numbers[bits >> i & 1]))
-}
-
-/// Writes the numbers of the bits of a row.
-pub(super) fn expand_row<L: Copy>(numbers: &[[L; BITS]; 256], words: &[u32], row: &mut [L]) {
-    let (whole, rest) = row.as_chunks_mut::<32>();
-    let (whole_words, last) = words.split_at(whole.len());
-    for (lanes, word) in whole.iter_mut().zip(whole_words) {
-        for (lanes, bits) in lanes.as_chunks_mut().0.iter_mut().zip(word.to_le_bytes()) {
-            *lanes = numbers[usize::from(bits)];
-        }
-    }
-    for word in last {
-        for (lanes, bits) in rest.chunks_mut(BITS).zip(word.to_le_bytes()) {
-            lanes.copy_from_slice(&numbers[usize::from(bits)][..lanes.len()]);
-        }
-    }
-}
-
-/// Packs a line of pixels.
-struct PackLine<'a, T, L> {
-    /// (channels, pixels).
-    line: ArrayView2<'a, T>,
-    /// Lanes of a channel.
+/// Writes the numerators of the pixels of a line.
+struct WriteRows<'a, A: Arithmetic, T> {
+    rows: Rows<'a, A::Int, T>,
+    numerators: [A::Int; 2],
     copies: usize,
-    coder: ActivationCoder<T>,
-    numbers: &'a [L; 256],
-    pixels: Pixels<'a, L>,
+    to: Pixels<'a, A::Int>,
 }
 
-impl<T: Element, L: Copy> Code for PackLine<'_, T, L> {
+impl<A: Arithmetic, T: Element> Code for WriteRows<'_, A, T> {
     type Output = ();
 
     #[inline(always)]
     fn run(self) {
-        let PackLine { line, copies, coder, numbers, mut pixels } = self;
-        let (channels, width) = line.dim();
-        let mut run_numbers = [T::zero(); RUN];
-        if copies == 1 && line.strides()[0] == 1 || width == 1 {
-            for (i, pixel) in line.axis_iter(Axis(1)).enumerate() {
-                let runs = pixel.axis_chunks_iter(Axis(0), RUN);
-                for (run, lanes) in runs.zip(pixels.pixel(i).chunks_mut(RUN * copies)) {
-                    let mut codes = [0; RUN];
-                    coder.write_codes(side_by_side(run, &mut run_numbers), &mut codes);
-                    for (lanes, code) in lanes.chunks_exact_mut(copies).zip(codes) {
-                        lanes.fill(numbers[usize::from(code)]);
-                    }
+        let WriteRows { rows, numerators, copies, mut to } = self;
+        let len = to.len / copies;
+        let gathered = &mut [T::zero(); RUN];
+        match rows {
+            Rows::Bits(words, of_bits) => {
+                let row_words = len.div_ceil(32);
+                if len.is_multiple_of(32)
+                    && copies == 1
+                    && let Some(row) = to.side_by_side(words.len() / row_words)
+                {
+                    return write_bits(words, of_bits, row);
+                }
+                for (i, words) in words.chunks_exact(row_words).enumerate() {
+                    let row = to.pixel(i);
+                    write_bits(words, of_bits, &mut row[..len]);
+                    repeat(row, copies);
                 }
             }
-            return;
+            Rows::Floats(x, coder) if x.strides()[1] == 1 || x.nrows() == 1 => {
+                for (i, x) in x.outer_iter().enumerate() {
+                    let row = to.pixel(i);
+                    write_floats::<A, T>(x, &coder, numerators, gathered, &mut row[..len]);
+                    repeat(row, copies);
+                }
+            }
+            Rows::Floats(x, coder) => {
+                let mut block = [[A::Int::default(); RUN]; CHANNELS];
+                for (i, x) in x.axis_chunks_iter(Axis(0), RUN).enumerate() {
+                    for (j, x) in x.axis_chunks_iter(Axis(1), CHANNELS).enumerate() {
+                        for (x, row) in x.columns().into_iter().zip(&mut block) {
+                            write_floats::<A, T>(
+                                x,
+                                &coder,
+                                numerators,
+                                gathered,
+                                &mut row[..x.len()],
+                            );
+                        }
+                        for pixel in 0..x.nrows() {
+                            let row = to.pixel(i * RUN + pixel)[j * CHANNELS..].iter_mut();
+                            row.zip(&block[..x.ncols()]).for_each(|(to, row)| *to = row[pixel]);
+                        }
+                    }
+                    (0..x.nrows()).for_each(|pixel| repeat(to.pixel(i * RUN + pixel), copies));
+                }
+            }
         }
-        for first in (0..channels).step_by(CHANNELS) {
-            let end = channels.min(first + CHANNELS);
-            let planes = line.slice(s![first..end, ..]);
-            for (i, runs) in planes.axis_chunks_iter(Axis(1), RUN).enumerate() {
-                let mut codes = [[0; RUN]; CHANNELS];
-                for (run, codes) in runs.outer_iter().zip(&mut codes) {
-                    coder.write_codes(side_by_side(run, &mut run_numbers), codes);
-                }
-                for pixel in 0..runs.ncols() {
-                    let lanes = &mut pixels.pixel(i * RUN + pixel)[first * copies..end * copies];
-                    for (lanes, codes) in lanes.chunks_exact_mut(copies).zip(&codes) {
-                        lanes.fill(numbers[usize::from(codes[pixel])]);
-                    }
-                }
-            }
+    }
+}
+
+/// Writes the numerators of bits.
+#[inline(always)]
+fn write_bits<V: Copy>(words: &[u32], of_bits: &OfBits<V>, row: &mut [V]) {
+    let (whole, rest) = row.as_chunks_mut::<32>();
+    for (row, word) in whole.iter_mut().zip(words) {
+        for (row, bits) in row.as_chunks_mut().0.iter_mut().zip(word.to_le_bytes()) {
+            *row = of_bits[usize::from(bits)];
+        }
+    }
+    for word in &words[whole.len()..] {
+        for (row, bits) in rest.chunks_mut(BITS).zip(word.to_le_bytes()) {
+            row.copy_from_slice(&of_bits[usize::from(bits)][..row.len()]);
+        }
+    }
+}
+
+/// Writes the numerators of floats.
+#[inline(always)]
+fn write_floats<A: Arithmetic, T: Element>(
+    x: ArrayView1<'_, T>,
+    coder: &ActivationCoder<T>,
+    numerators: [A::Int; 2],
+    gathered: &mut [T; RUN],
+    row: &mut [A::Int],
+) {
+    for (x, row) in x.axis_chunks_iter(Axis(0), RUN).zip(row.chunks_mut(RUN)) {
+        let mut codes = [0; RUN];
+        coder.write_codes(side_by_side(x, gathered), &mut codes);
+        let codes = row.iter_mut().zip(codes);
+        codes.for_each(|(to, code)| *to = A::of_code(code, numerators));
+    }
+}
+
+/// Makes each of the first numbers of a row so many in place.
+#[inline(always)]
+fn repeat<V: Copy>(row: &mut [V], copies: usize) {
+    if copies > 1 {
+        for i in (0..row.len() / copies).rev() {
+            let number = row[i];
+            row[i * copies..][..copies].fill(number);
         }
     }
 }

@@ -1,280 +1,288 @@
 //! Depthwise convolutions: every filter sees one channel alone.
 //!
-//! There is nothing to share among filters, as panels do, so a vector runs over the channels of
-//! consecutive positions instead: windows are runs of lanes in an image with its padding around it,
-//! multiplied with as many of weights, lane by lane. Lanes hold the numerators of values rather
-//! than codes, so that a sum is the numerator of the dot product, padding included.
-//!
-//! Large planes that are planes in memory are computed one by one instead (`planes`). From signs to
-//! signs, bits are counted where they are (`bits`).
+//! There is nothing to share among filters, as panels do. Activations and weights are the numerators
+//! of their values, integers as narrow as sums allow (`arithmetic`), and images have their padding
+//! around them (`grid`). Vectors run over the channels of consecutive positions (`channels_last`)
+//! or, where planes of channels are wanted from planes, along the lines of one (`planes`). From
+//! signs to signs, bits are counted where they are (`bits`).
 
+mod arithmetic;
 mod bits;
-mod columns;
-mod dispatch;
+mod channels_last;
 mod grid;
 mod input;
-mod layout;
-mod plane_input;
 mod planes;
-mod product;
 mod weights;
 
-pub(crate) use bits::{BitBuffers, BitOperands, BitTiles, MOST_TAPS};
-pub(crate) use columns::Columns;
-pub(crate) use input::{Bits, Codes, Source, numbers_of_bits};
-pub(crate) use layout::{Arithmetic, Layout};
-pub(crate) use plane_input::{PlaneBits, PlaneCodes, PlaneSource, plane};
-pub(crate) use planes::{PlaneTiles, are_planes};
-pub(crate) use product::{Long, Product, Short, Signs};
-pub(crate) use weights::lay_weights;
-
-use crate::Result;
-use crate::epilogue::{Output, Outputs, Tile};
-use crate::forward::blocks_old::{Block, Cut, Divide, Shares};
-use crate::forward::depthwise::weights::Cyclic;
+use crate::epilogue::Numerators;
+use crate::epilogue::exact::{Summed, ZeroPoints, pad_code};
+use crate::epilogue::padding::Padding;
+use crate::epilogue::to_floats::FloatOutput;
+use crate::epilogue::to_signs::SignOutput;
+use crate::forward::Call;
+use crate::forward::input::Input;
+use crate::forward::partition::{Engine, Partition};
+use crate::forward::plan::Exact;
+use crate::forward::problem::{FloatTarget, Problem, Target};
+use crate::forward::scratch::{Buffers, IntegerBuffers};
 use crate::geometry::Geometry;
-use crate::kernel::{Code, Kernel, prefetch_elements};
+use crate::kernel::{Kernel, LANES};
 use crate::memory::parallel::blocks;
-use crate::memory::{product, take, take_aligned};
-use ndarray::{ArrayViewMut5, Axis};
-use std::ops::Range;
-
-/// Sums of a tile: they stay in the first cache.
-const TILE_SUMS: usize = 2048;
-const MAX_ROWS: usize = 64;
-
-/// Filters that are finished together where outputs of a filter lie side by side: whole words.
-const FILTERS: usize = 64;
+use crate::memory::{Workspace, WorkspaceSize, product, take, take_aligned};
+use crate::options::InputScaling;
+use crate::packed::bits::pack_input;
+use crate::{Element, Error, Operand, Result};
+use arithmetic::{Arithmetic, Products, Signs};
+use bits::{BitOperands, CountBits, are_countable};
+use channels_last::ChannelsLast;
+use grid::Grid;
+use input::{Codes, Source, of_bits};
+use ndarray::{ArrayView5, ArrayViewMut5, Axis};
+use planes::{Planes, are_planes};
+use weights::{Cyclic, lay_weights};
 
 /// Products below which a second thread costs more than it saves.
 const PRODUCTS_PER_BLOCK: usize = 1 << 19;
 
-/// A depthwise forward but for packing numbers to bits. `N` lanes are computed at a time.
-pub(crate) struct DepthTiles<'a, P: Product, const N: usize> {
-    pub(crate) kernel: Kernel,
-    pub(crate) geometry: &'a Geometry,
-    pub(crate) layout: &'a Layout,
-    pub(crate) input: &'a dyn Source<P::Lane>,
-    /// What the sums begin with, then the weights of each tap.
-    pub(crate) weights: Cyclic<'a, P::Lane, N>,
-    /// Where the pixels of a window lie.
-    pub(crate) offsets: &'a [usize],
+/// How a depthwise convolution is computed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Layout<'a> {
+    /// Of an element for each filter: those of one channel each have a copy of it.
+    grid: Grid<'a>,
+    /// The numerator of the padding.
+    pad: i64,
+    /// The largest magnitude of a sum.
+    largest: i64,
 }
 
-/// Buffers of depthwise convolutions.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct DepthBuffers {
-    pub(crate) bytes: LaneBuffers<i8, i8>,
-    pub(crate) halves: LaneBuffers<i16, i16>,
-    pub(crate) wide: LaneBuffers<i16, i32>,
-    pub(crate) bits: BitBuffers,
-    pub(crate) tiles: TileBuffers,
-}
-
-/// Buffers of tiles.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct TileBuffers {
-    pub(crate) offsets: Vec<usize>,
-    pub(crate) sums: Vec<i32>,
-}
-
-/// Activations and weights in lanes of one type, and their sums.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct LaneBuffers<L, S> {
-    pub(crate) input: Vec<L>,
-    /// Planes without their padding.
-    pub(crate) plane: Vec<L>,
-    /// Weights of a filter alone.
-    pub(crate) lane_weights: Vec<L>,
-    pub(crate) weights: Vec<L>,
-    pub(crate) sums: Vec<S>,
-}
-
-/// What one thread writes to while it computes a block.
-struct Buffers<'a, L, S, O> {
-    /// A padded image.
-    input: Shares<'a, L>,
-    narrow: Shares<'a, S>,
-    sums: Shares<'a, i32>,
-    outs: Shares<'a, O>,
-}
-
-impl<L: Send, S: Send, O: Send> Divide for Buffers<'_, L, S, O> {
-    fn divide(self, blocks: usize) -> (Self, Self) {
-        let (input, right_input) = self.input.split(blocks);
-        let (narrow, right_narrow) = self.narrow.split(blocks);
-        let (sums, right_sums) = self.sums.split(blocks);
-        let (outs, right_outs) = self.outs.split(blocks);
-        let right = Buffers {
-            input: right_input,
-            narrow: right_narrow,
-            sums: right_sums,
-            outs: right_outs,
-        };
-        (Buffers { input, narrow, sums, outs }, right)
-    }
-}
-
-/// How many positions a tile has, and how many filters of it are finished together.
-#[derive(Clone, Copy)]
-struct TileShape {
-    rows: usize,
-    filters: usize,
-}
-
-impl TileShape {
-    fn new<O>(filters: usize, out: &ArrayViewMut5<'_, O>) -> Self {
-        let (_, words, depth, height, width) = out.dim();
-        // Outputs of a filter are written as many at a time as may be.
-        let planes = words > 1 && depth * height * width > 1 && out.strides()[1] != 1;
-        match planes {
-            true => TileShape { rows: MAX_ROWS, filters: FILTERS.min(filters) },
-            false => TileShape { rows: (TILE_SUMS / filters).clamp(1, MAX_ROWS), filters },
+impl<'a> Layout<'a> {
+    /// How a convolution is computed if it is depthwise, has outputs, and its sums fit into 32 bits. A
+    /// position has one row of sums then, for all groups, and so cannot have XNOR-Net's K, one for
+    /// each.
+    pub(super) fn of_problem(problem: &'a Problem<'_>, exact: Exact<'_>) -> Option<Self> {
+        let geometry = &problem.geometry;
+        let depthwise = geometry.group_channels() == 1 && geometry.groups() > 1;
+        let unscaled = problem.input_scaling == InputScaling::None;
+        let empty = [geometry.activations(), geometry.filters, geometry.positions()].contains(&0);
+        if !depthwise || !unscaled || empty {
+            return None;
         }
+        let pad = problem.pad.as_integer() * exact.activation.denominator();
+        let factors =
+            [exact.activation.largest_numerator().max(pad.abs()), exact.weight.largest_numerator()];
+        let largest = factors[0] * factors[1] * geometry.row_len() as i64;
+        let grid = Grid::new(geometry, geometry.filters).filter(|_| largest <= i32::MAX.into())?;
+        Some(Layout { grid, pad, largest })
     }
 }
 
-/// The computation of a block.
-struct Compute<'a, 'b, 'c, P: Product, F: Output, const N: usize> {
-    tiles: &'a DepthTiles<'a, P, N>,
-    finish: &'a F,
-    block: Block<'b, F::Element>,
-    shape: TileShape,
-    buffers: Buffers<'c, P::Lane, P::Sum, F::Element>,
+/// The operands of a convolution, for either order of the memory.
+struct Operands<'a, A: Arithmetic, T> {
+    kernel: Kernel,
+    geometry: &'a Geometry,
+    grid: Grid<'a>,
+    /// The numerator of the padding.
+    pad: A::Int,
+    source: Source<'a, A, T>,
+    /// What the sums begin with, then the weights of each tap.
+    weights: Cyclic<'a, A::Int, LANES>,
+    /// Where the pixels of a window lie.
+    offsets: &'a [usize],
 }
 
-impl<P: Product, F: Output, const N: usize> Code for Compute<'_, '_, '_, P, F, N> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run(self) {
-        self.tiles.compute(self.finish, self.block, self.shape, self.buffers);
-    }
+/// Memory for the operands of a call.
+fn call_memory(buffer: &mut Vec<u64>, size: WorkspaceSize) -> Result<Workspace<'_>> {
+    Ok(Workspace::new(take_aligned(buffer, size.units(1)?, "packed weights")?))
 }
 
-impl<P: Product, const N: usize> DepthTiles<'_, P, N> {
-    pub(crate) fn run<F: Output>(
+impl<T: Element> Call<'_, '_, T> {
+    pub(super) fn depthwise(
         &self,
-        finish: &F,
-        (lanes, narrow): (&mut Vec<P::Lane>, &mut Vec<P::Sum>),
-        sums: &mut Vec<i32>,
-        outs: &mut Vec<F::Element>,
-        out: ArrayViewMut5<'_, F::Element>,
-    ) -> Result<()>
-    where
-        F::Element: Copy + Default,
-    {
-        let (geometry, filters) = (self.geometry, self.geometry.filters);
-        let work = out.len().saturating_mul(F::FILTERS).saturating_mul(geometry.taps());
-        let blocks = blocks(work, PRODUCTS_PER_BLOCK);
-        let shape = TileShape::new(filters, &out);
-        let narrow_len = product(&[shape.rows, filters], "sums")?.saturating_add(N);
-        // Each begins with a cache line.
-        let image_len = self.layout.grid.image_len().saturating_add(N + 63) & !63;
-        let images_len = product(&[blocks, image_len], "packed activations")?;
-        let images = take_aligned(lanes, images_len, "packed activations")?;
-        let outs_len = shape.rows * shape.filters.div_ceil(F::FILTERS);
-        let buffers = Buffers {
-            input: Shares::new(images, image_len),
-            narrow: shares(narrow, blocks, narrow_len)?,
-            sums: shares(sums, blocks, shape.rows * shape.filters)?,
-            outs: shares(outs, blocks, outs_len)?,
+        exact: Exact<'_>,
+        layout: &Layout<'_>,
+        buffers: Buffers<'_, T>,
+        target: Target<'_, T>,
+    ) -> Result<()> {
+        let signs = exact.activation.is_sign() && exact.weight.is_sign();
+        if signs
+            && let Target::Signs { .. } = target
+            && are_countable(&self.problem.geometry)
+        {
+            return self.count_bits(exact, layout, buffers, target);
+        }
+        let multiply = if exact.weight.is_sign() && layout.largest <= i8::MAX.into() {
+            Self::multiply::<Signs>
+        } else if layout.largest <= i16::MAX.into() {
+            Self::multiply::<Products<i16>>
+        } else {
+            Self::multiply::<Products<i32>>
         };
-        let cut = Cut {
-            geometry,
-            filters_per_element: F::FILTERS,
-            filters_together: usize::MAX,
-            positions_together: 0,
-        };
-        cut.for_each(Block::whole(out), blocks, buffers, &|block, buffers| {
-            self.kernel.vectorize(Compute { tiles: self, finish, block, shape, buffers });
-        });
-        Ok(())
+        multiply(self, exact, layout, buffers, target)
     }
 
-    /// Computes a block on this thread.
-    #[inline(always)]
-    fn compute<F: Output>(
+    fn multiply<A: Arithmetic>(
         &self,
-        finish: &F,
-        block: Block<'_, F::Element>,
-        shape: TileShape,
-        buffers: Buffers<'_, P::Lane, P::Sum, F::Element>,
-    ) {
-        let Block { mut out, first_image, first_position, .. } = block;
-        let (lanes, narrow) = (buffers.input.take(), buffers.narrow.take());
-        let (sums, outs) = (buffers.sums.take(), buffers.outs.take());
-        let (_, _, depth, height, width) = out.dim();
-        let (positions, all) = (depth * height * width, self.geometry.filters);
-        let grid = &self.layout.grid;
-        // Outputs of a tile are one run.
-        let all_together = out.strides()[1] == 1 && out.strides()[4] == all as isize;
-        let reach = self.offsets.iter().max().map_or(0, |&offset| offset);
-        for (image, mut out) in (first_image..).zip(out.outer_iter_mut()) {
-            let mut written = 0;
-            for start in (0..positions).step_by(shape.rows) {
-                let rows = shape.rows.min(positions - start);
-                let position = first_position + start;
-                // Written when they are needed, they are in a near cache.
-                let lines = grid.lines(self.geometry, position..position + rows, reach);
-                let missing = lines.start.max(written)..lines.end.max(written);
-                written = missing.end;
-                self.input.write(image, missing, lanes);
-                if all_together {
-                    let next = out.as_ptr().wrapping_add((start + rows) * all);
-                    prefetch_elements(next, rows * all);
+        exact: Exact<'_>,
+        layout: &Layout<'_>,
+        buffers: Buffers<'_, T>,
+        target: Target<'_, T>,
+    ) -> Result<()> {
+        let (kernel, geometry) = (self.kernel, &self.problem.geometry);
+        let Exact { activation, weight, panels, .. } = exact;
+        let Buffers { integers, floats, workspaces } = buffers;
+        let IntegerBuffers { words, depthwise, padding, .. } = integers;
+        let threshold = self.problem.activation.threshold();
+        let sample_scales = self.sample_scales(threshold.is_some(), &mut floats.sample_scales)?;
+        let scale = self.output_scale(&target, sample_scales, &mut floats.scales)?;
+        let planes = match (&self.x, &target) {
+            (Input::Floats(x), Target::Floats(target))
+                if are_planes(geometry, x.strides(), target.out.strides()) =>
+            {
+                layout.grid.of_planes()
+            }
+            _ => None,
+        };
+        let (grid, planes) = (planes.unwrap_or(layout.grid), planes.is_some());
+        let (elements, pixels) = match planes {
+            true => (geometry.pixels(), [1, geometry.channels, 1]),
+            false => (geometry.channels, geometry.input),
+        };
+        let numerators = [0, 1].map(|code| A::activation(activation.numerator(code)));
+        let (coder, table) =
+            (|image| self.problem.quantizer(sample_scales, image), of_bits(numerators));
+        let codes = match (&self.x, threshold) {
+            (Input::Floats(x), None) => Codes::Floats(in_order(x, planes), &coder),
+            (_, threshold) => {
+                let threshold = threshold.unwrap_or(T::zero());
+                Codes::Bits(self.pack_bits(planes, threshold, words)?, &table)
+            }
+        };
+        let source = Source { kernel, codes, elements, pixels, numerators };
+
+        let weights_len = Cyclic::<A::Int, LANES>::len(1 + geometry.taps(), geometry.filters)?;
+        let size = WorkspaceSize::default()
+            .and::<A::Int>(&[weights_len], "packed weights")?
+            .and::<usize>(&[geometry.taps()], "offsets")?;
+        let mut memory = call_memory(depthwise, size)?;
+        let weights =
+            lay_weights::<A>(kernel, (panels, weight), geometry.filters, memory.take(weights_len));
+        let offsets = grid.write_offsets(memory.take(geometry.taps()));
+        let pad = A::activation(layout.pad);
+        let operands = &Operands::<A, T> { kernel, geometry, grid, pad, source, weights, offsets };
+
+        let numerators = self.numerators(exact, target.thresholds(), padding);
+        match target {
+            Target::Floats(FloatTarget { residual, out, .. }) => {
+                let output = FloatOutput::new(numerators, scale, residual);
+                if planes {
+                    return self.run(&Planes { operands, output }, workspaces, out, true);
                 }
-                self.sum_rows(lanes, position, rows, narrow);
-                for first in (0..all).step_by(shape.filters) {
-                    let filters = first..all.min(first + shape.filters);
-                    widen(&narrow[..rows * all], all, filters.clone(), sums);
-                    let words = first / F::FILTERS..filters.end.div_ceil(F::FILTERS);
-                    let out = out.slice_axis_mut(Axis(0), words.into());
-                    let stride = filters.len();
-                    let tile = Tile { image, group: 0, position, rows, filters };
-                    let mut outputs = Outputs::new(finish, tile, out, start, outs);
-                    outputs.take(sums, stride);
-                    outputs.finish();
-                }
+                let engine = ChannelsLast::new(operands, output, &out)?;
+                self.run(&engine, workspaces, out, false)
+            }
+            Target::Signs { thresholds, out } => {
+                let output = SignOutput { numerators, thresholds };
+                let engine = ChannelsLast::new(operands, output, &out)?;
+                self.run(&engine, workspaces, out, false)
             }
         }
     }
 
-    /// Writes the sums of consecutive positions, `[row][filter]`.
-    #[inline(always)]
-    fn sum_rows(&self, image: &[P::Lane], position: usize, rows: usize, sums: &mut [P::Sum]) {
-        let (width, filters) = (self.geometry.output[2], self.geometry.filters);
-        let mut row = 0;
-        while row < rows {
-            let at = position + row;
-            let count = (width - at % width).min(rows - row);
-            let line = &image[self.layout.grid.window(self.geometry, at)..];
-            let sums = &mut sums[row * filters..];
-            P::sum_line(self.kernel, line, self.offsets, self.weights, count * filters, sums);
-            row += count;
+    /// From signs to signs.
+    fn count_bits(
+        &self,
+        exact: Exact<'_>,
+        layout: &Layout<'_>,
+        buffers: Buffers<'_, T>,
+        target: Target<'_, T>,
+    ) -> Result<()> {
+        let (geometry, form) = (&self.problem.geometry, self.problem.form);
+        let Exact { activation, weight, panels, .. } = exact;
+        let IntegerBuffers { words, depthwise, padding, taps, .. } = buffers.integers;
+        let words = self.pack_bits(false, T::zero(), words)?;
+        let row_len = geometry.row_len();
+        let zero_points = ZeroPoints::new(Summed::DifferingBits, activation, weight, row_len, form);
+        self.fill_padding(exact, zero_points, &target, padding, taps)?;
+        let Target::Signs { thresholds, out } = target else { return Ok(()) };
+        let (pad, _) = pad_code(activation, self.problem.pad);
+        let operands = BitOperands {
+            geometry,
+            grid: layout.grid.with_pixel(geometry.filters.div_ceil(32)),
+            words,
+            pad: u32::from(pad) * u32::MAX,
+            panels,
+            padding,
+            sum_factor: zero_points.sum_factor,
+            flips: thresholds.flips(),
+        };
+        let engine = CountBits::new(operands, depthwise)?;
+        self.run(&engine, buffers.workspaces, out, false)
+    }
+
+    /// Has an engine compute the output, which may be cut only between planes.
+    fn run<E: Engine>(
+        &self,
+        engine: &E,
+        workspaces: &mut Vec<u64>,
+        out: ArrayViewMut5<'_, E::Out>,
+        planes: bool,
+    ) -> Result<()> {
+        let geometry = &self.problem.geometry;
+        let outputs = out.len().saturating_mul(E::FILTERS);
+        let blocks = blocks(outputs.saturating_mul(geometry.taps()), PRODUCTS_PER_BLOCK);
+        let (blocks, filters_together, positions_together) = match planes {
+            true => (blocks.min(geometry.filters), 1, usize::MAX / 2),
+            false => (blocks, usize::MAX, 0),
+        };
+        let partition = Partition { blocks, filters_together, positions_together };
+        partition.run(self.kernel, geometry, engine, workspaces, out)
+    }
+
+    /// What makes outputs of sums of numerators.
+    fn numerators<'f>(
+        &'f self,
+        exact: Exact<'_>,
+        thresholds: &[i64],
+        padding: &'f mut Padding,
+    ) -> Numerators<'f> {
+        let (kernel, geometry) = (self.kernel, &self.problem.geometry);
+        let (row_len, form) = (geometry.row_len(), self.problem.form);
+        let Exact { activation, weight, .. } = exact;
+        let zero_points = ZeroPoints::of_numerators(activation, weight, row_len, form);
+        padding.same((0..geometry.filters).map(|_| zero_points.offset(0)));
+        padding.subtract(thresholds);
+        padding.set_accumulator(zero_points.accumulator(activation, weight, row_len));
+        Numerators { kernel, geometry, zero_points, padding, row_sums: &[] }
+    }
+
+    /// The bits of the input, `[image][pixel][word]` or, of planes, `[image][channel][word]`.
+    fn pack_bits<'w>(
+        &'w self,
+        planes: bool,
+        threshold: T,
+        words: &'w mut Vec<u32>,
+    ) -> Result<&'w [u32]> {
+        let x = match &self.x {
+            Input::Signs(signs) => return Ok(signs.words()),
+            Input::Floats(x) => in_order(x, planes),
+        };
+        let (images, elements, depth, height, width) = x.dim();
+        let sizes = [images, depth, height, width, elements.div_ceil(32)];
+        let words = take(words, product(&sizes, "packed activations")?, "packed activations")?;
+        match pack_input(self.kernel, 1, &x, threshold, words) {
+            true => Err(Error::NaN { operand: Operand::Input }),
+            false => Ok(words),
         }
     }
 }
 
-/// Writes sums of some filters as integers of 32 bits. A loop of its own: in that of the sums
-/// these would be the lanes that vectors are made of.
-#[inline(always)]
-fn widen<S: Copy + Into<i32>>(narrow: &[S], all: usize, filters: Range<usize>, sums: &mut [i32]) {
-    if filters.len() == all {
-        sums.iter_mut().zip(narrow).for_each(|(sum, &narrow)| *sum = narrow.into());
-        return;
+/// Activations in the order in which they are computed: as they are (N, C, D, H, W) or, of planes whose
+/// pixels lie side by side, (N, D * H * W, 1, C, 1), as if channels were pixels.
+fn in_order<'a, T>(x: &ArrayView5<'a, T>, planes: bool) -> ArrayView5<'a, T> {
+    let mut x = *x;
+    if planes {
+        let _ = x.merge_axes(Axis(3), Axis(4)) && x.merge_axes(Axis(2), Axis(4));
+        x = x.permuted_axes([0, 4, 2, 1, 3]);
     }
-    for (sums, narrow) in sums.chunks_exact_mut(filters.len()).zip(narrow.chunks_exact(all)) {
-        let narrow = &narrow[filters.clone()];
-        sums.iter_mut().zip(narrow).for_each(|(sum, &narrow)| *sum = narrow.into());
-    }
-}
-
-/// A share of `len` elements of a buffer for each block.
-fn shares<V: Copy + Default>(
-    buffer: &mut Vec<V>,
-    blocks: usize,
-    len: usize,
-) -> Result<Shares<'_, V>> {
-    Ok(Shares::new(take(buffer, product(&[blocks, len], "sums")?, "sums")?, len))
+    x
 }

@@ -1,122 +1,108 @@
-//! Weights as windows are multiplied with them.
+//! Weights in the order in which windows are multiplied with them.
 
 use crate::Result;
-use crate::forward::depthwise::product::Product;
-use crate::geometry::Geometry;
-use crate::kernel::{Code, Kernel, PANEL};
-use crate::memory::{product, take_aligned};
+use crate::forward::depthwise::arithmetic::Arithmetic;
+use crate::kernel::{Code, Kernel, LANES, PANEL};
+use crate::memory::product;
 use crate::packed::panels::Panels;
 use crate::quantizer::Levels;
 
-/// Elements for each filter, or word of filters, of `count` rows. They begin again where a row
+/// Rows of an element for each filter, or for each word of filters. A row begins again where it
 /// ends, so that `N` elements can be read from each of its elements on.
 #[derive(Clone, Copy)]
-pub(crate) struct Cyclic<'a, L, const N: usize> {
-    elements: &'a [L],
+pub(super) struct Cyclic<'a, V, const N: usize> {
+    elements: &'a [V],
     row: usize,
 }
 
-impl<'a, L, const N: usize> Cyclic<'a, L, N> {
+impl<'a, V: Copy, const N: usize> Cyclic<'a, V, N> {
     /// Elements of rows that begin again after `row` of them.
-    pub(crate) fn len(count: usize, row: usize) -> Result<usize> {
-        let stride = row.saturating_add(N);
-        product(&[count, stride], "packed weights")
+    pub(super) fn len(rows: usize, row: usize) -> Result<usize> {
+        product(&[rows, row.saturating_add(N)], "packed weights")
     }
 
     /// Makes the rows begin again.
-    pub(crate) fn new(elements: &'a mut [L], row: usize) -> Self
-    where
-        L: Copy,
-    {
-        for row_elements in elements.chunks_exact_mut(row + N) {
-            for i in row..row + N {
-                row_elements[i] = row_elements[i - row];
+    pub(super) fn new(elements: &'a mut [V], row: usize) -> Self {
+        for elements in elements.chunks_exact_mut(row + N) {
+            let mut len = row;
+            while len < row + N {
+                elements.copy_within(..len.min(row + N - len), len);
+                len *= 2;
             }
         }
         Cyclic { elements, row }
     }
 
     /// Elements of a row.
-    pub(crate) fn row(&self) -> usize {
+    pub(super) fn row(&self) -> usize {
         self.row
     }
 
     /// All rows, as they lie.
     #[inline(always)]
-    pub(crate) fn elements(&self) -> &'a [L] {
+    pub(super) fn elements(&self) -> &'a [V] {
         self.elements
     }
 
-    /// The element of a filter in each row as a row of `N` of its own, in a buffer for these. What
-    /// would follow when they begin again is not there: they are read from the first one on.
+    /// Rows of `N` times the element of one filter. `buffer` has `2 * N` elements for each.
     #[inline(always)]
-    pub(crate) fn of_row<'b>(&self, filter: usize, buffer: &'b mut [L]) -> Cyclic<'b, L, N>
-    where
-        L: Copy,
-    {
+    pub(super) fn of_filter<'b>(&self, filter: usize, buffer: &'b mut [V]) -> Cyclic<'b, V, N> {
         let rows = self.elements.chunks_exact(self.row + N);
-        for (row, lanes) in rows.zip(buffer.as_chunks_mut().0.iter_mut().step_by(2)) {
-            *lanes = [row[filter]; N];
+        // What would follow when they begin again is not read: `N` are, from the first one on.
+        for (row, of_filter) in rows.zip(buffer.as_chunks_mut::<N>().0.iter_mut().step_by(2)) {
+            *of_filter = [row[filter]; N];
         }
         Cyclic { elements: buffer, row: N }
     }
 
     /// Some rows.
     #[inline(always)]
-    pub(crate) fn rows(&self, first: usize, count: usize) -> Self {
+    pub(super) fn rows(&self, first: usize, count: usize) -> Self {
         let stride = self.row + N;
         Cyclic { elements: &self.elements[first * stride..][..count * stride], row: self.row }
     }
 
-    /// `N` elements of each row from one on.
+    /// `M` elements, at most `N`, of each row from one on.
     #[inline(always)]
-    pub(crate) fn from(&self, at: usize) -> impl Iterator<Item = &'a [L; N]> {
+    pub(super) fn from<const M: usize>(&self, at: usize) -> impl Iterator<Item = &'a [V; M]> {
         let rows = self.elements.chunks_exact(self.row + N);
         rows.filter_map(move |row| row.get(at..)?.first_chunk())
     }
 }
 
 /// Lays out weights `[1 + tap][filter]`: first what the sums of each filter begin with.
-pub(crate) fn lay_weights<'a, P: Product, const N: usize>(
+pub(super) fn lay_weights<'a, A: Arithmetic>(
     kernel: Kernel,
-    panels: &Panels,
-    levels: Levels,
-    geometry: &Geometry,
-    weights: &'a mut Vec<P::Lane>,
-) -> Result<Cyclic<'a, P::Lane, N>> {
-    let (filters, rows) = (geometry.filters, 1 + geometry.taps());
-    let weights =
-        take_aligned(weights, Cyclic::<P::Lane, N>::len(rows, filters)?, "packed weights")?;
-    kernel.vectorize(LayWeights::<P> { panels, levels, filters, stride: filters + N, weights });
-    Ok(Cyclic::new(weights, filters))
+    (panels, levels): (&Panels, Levels),
+    filters: usize,
+    weights: &'a mut [A::Int],
+) -> Cyclic<'a, A::Int, LANES> {
+    kernel.vectorize(LayRows::<A> { panels, levels, filters, weights });
+    Cyclic::new(weights, filters)
 }
 
-struct LayWeights<'a, P: Product> {
+struct LayRows<'a, A: Arithmetic> {
     panels: &'a Panels,
     levels: Levels,
     filters: usize,
-    /// Lanes of a tap.
-    stride: usize,
-    weights: &'a mut [P::Lane],
+    weights: &'a mut [A::Int],
 }
 
-impl<P: Product> Code for LayWeights<'_, P> {
+impl<A: Arithmetic> Code for LayRows<'_, A> {
     type Output = ();
 
     #[inline(always)]
     fn run(self) {
-        let LayWeights { panels, levels, filters, stride, weights } = self;
-        let (starts, taps) = weights.split_at_mut(stride);
+        let LayRows { panels, levels, filters, weights } = self;
+        let (starts, taps) = weights.split_at_mut(filters + LANES);
         for first in (0..filters).step_by(PANEL) {
             let count = PANEL.min(filters - first);
-            let mut start = [P::Lane::default(); PANEL];
-            for (tap, weights) in taps.chunks_exact_mut(stride).enumerate() {
+            let mut start = [A::Int::default(); PANEL];
+            for (tap, weights) in taps.chunks_exact_mut(filters + LANES).enumerate() {
                 let codes = panels.column(first / PANEL, tap);
-                let lanes = codes.map(|code| P::weight(levels.numerator(code)));
-                for (start, lane) in start.iter_mut().zip(lanes) {
-                    *start = P::start(*start, lane);
-                }
-                weights[first..first + count].copy_from_slice(&lanes[..count]);
+                let of_tap = codes.map(|code| A::weight(levels.numerator(code)));
+                start.iter_mut().zip(of_tap).for_each(|(s, weight)| *s = A::start(*s, weight));
+                weights[first..first + count].copy_from_slice(&of_tap[..count]);
             }
             starts[first..first + count].copy_from_slice(&start[..count]);
         }
