@@ -17,7 +17,6 @@
 //! Everything is kept doubled, so that the halves stay integers.
 
 use crate::Element;
-use crate::epilogue::padding::Padding;
 use crate::kernel::{PANEL, Vector};
 use crate::options::{OutputForm, PadValue};
 use crate::quantizer::Levels;
@@ -154,8 +153,8 @@ pub(crate) trait Exact:
     fn of_twice(twice: i64) -> Self;
     fn of_sum(sum: i32) -> Self;
     fn to_float<T: Element>(self) -> T;
-    /// What is added to the sums of each filter, `[class][filter]`.
-    fn offsets(padding: &Padding) -> &[Self];
+    /// The slice of this type.
+    fn pick<'a>(f32: &'a [f32], i32: &'a [i32], i64: &'a [i64]) -> &'a [Self];
 }
 
 impl Exact for f32 {
@@ -172,8 +171,8 @@ impl Exact for f32 {
         T::of_f32(self)
     }
     #[inline(always)]
-    fn offsets(padding: &Padding) -> &[Self] {
-        padding.f32()
+    fn pick<'a>(f32: &'a [f32], _: &'a [i32], _: &'a [i64]) -> &'a [Self] {
+        f32
     }
 }
 
@@ -191,8 +190,8 @@ impl Exact for i32 {
         T::of_i32(self >> 1) // it is even
     }
     #[inline(always)]
-    fn offsets(padding: &Padding) -> &[Self] {
-        padding.i32()
+    fn pick<'a>(_: &'a [f32], i32: &'a [i32], _: &'a [i64]) -> &'a [Self] {
+        i32
     }
 }
 
@@ -210,8 +209,8 @@ impl Exact for i64 {
         T::of_integer(self >> 1)
     }
     #[inline(always)]
-    fn offsets(padding: &Padding) -> &[Self] {
-        padding.i64()
+    fn pick<'a>(_: &'a [f32], _: &'a [i32], i64: &'a [i64]) -> &'a [Self] {
+        i64
     }
 }
 

@@ -112,7 +112,7 @@ impl<'a> Numerators<'a> {
     fn terms<A: Exact>(&self, position: usize, index: usize) -> (&'a [A], A) {
         let first = self.padding.class(position) * self.geometry.filters;
         let row_sum = self.row_sums.get(index).map_or(0, |&sum| sum);
-        (&A::offsets(self.padding)[first..], A::of_twice(self.zero_points.row_factor * row_sum))
+        (&self.padding.offsets()[first..], A::of_twice(self.zero_points.row_factor * row_sum))
     }
 }
 

@@ -7,7 +7,7 @@
 //! exclusion from sums of the weights of all taps before a corner.
 
 use crate::Result;
-use crate::epilogue::exact::Accumulator;
+use crate::epilogue::exact::{Accumulator, Exact};
 use crate::geometry::Geometry;
 use crate::kernel::PANEL;
 use crate::memory::{product, reserve, take};
@@ -154,14 +154,10 @@ impl Padding {
         if self.classes.is_empty() { &self.base } else { &self.offsets }
     }
 
-    /// The same, if these are the accumulator, and [`PANEL`] zeros behind them.
-    pub(crate) fn i32(&self) -> &[i32] {
-        &self.i32
-    }
-
-    /// The offsets, if these are the accumulator, and [`PANEL`] zeros behind them.
-    pub(crate) fn f32(&self) -> &[f32] {
-        &self.f32
+    /// The offsets in the accumulator, `[class][filter]`, and [`PANEL`] zeros behind those of 32 bits.
+    #[inline(always)]
+    pub(crate) fn offsets<A: Exact>(&self) -> &[A] {
+        A::pick(&self.f32, &self.i32, self.i64())
     }
 }
 

@@ -15,15 +15,13 @@ use crate::epilogue::exact::differing_bits_fit;
 use crate::forward::depthwise;
 use crate::forward::dequantize::MANY_ROWS;
 use crate::forward::partition::Partition;
-use crate::forward::problem::{Problem, Target};
+use crate::forward::problem::{Exact, Problem, Target};
 use crate::geometry::Geometry;
 use crate::kernel::{Isa, Kernel, PANEL, starts_two_byte_products};
 use crate::memory::parallel::blocks;
 use crate::packed::format::CodeFormat;
 use crate::packed::layout::WordLayout;
-use crate::packed::panels::Panels;
 use crate::packed::weights::Codes;
-use crate::quantizer::Levels;
 use crate::{Element, PackedWeights};
 
 /// How a forward is computed.
@@ -31,14 +29,6 @@ pub(crate) enum Plan<'a> {
     Gemm(GemmPlan<'a>),
     Depthwise(Exact<'a>, depthwise::Layout<'a>),
     Float(FloatPlan),
-}
-
-/// Codes of up to 8 bits on both sides: their products are exact integers.
-#[derive(Clone, Copy)]
-pub(crate) struct Exact<'a> {
-    pub(crate) activation: Levels,
-    pub(crate) weight: Levels,
-    pub(crate) panels: &'a Panels,
 }
 
 /// A matrix product of codes.
@@ -81,32 +71,6 @@ impl<'a> Plan<'a> {
     }
 }
 
-impl<'a> Exact<'a> {
-    /// Of operands that both have codes of up to 8 bits.
-    pub(crate) fn new<T: Element>(
-        problem: &Problem<'_>,
-        weights: &'a PackedWeights<T>,
-    ) -> Option<Self> {
-        let activation = problem.activation.levels().filter(Levels::fit_a_byte)?;
-        match weights.codes() {
-            Codes::Panels(panels, weight) => Some(Exact { activation, weight, panels }),
-            Codes::Values(_) => None,
-        }
-    }
-
-    /// What to multiply as, on the kernels of an instruction set.
-    fn format(&self, isa: Isa, geometry: &Geometry) -> CodeFormat {
-        let Exact { activation, weight, panels } = *self;
-        if panels.format() == CodeFormat::Bytes
-            || !differing_bits_fit(activation, weight, geometry.row_len())
-        {
-            return CodeFormat::Bytes;
-        }
-        let rows = geometry.batch.saturating_mul(geometry.positions());
-        CostModel::of(isa).product_format(activation.bits(), weight.bits(), rows)
-    }
-}
-
 impl<'a> GemmPlan<'a> {
     pub(crate) fn new<T: Element>(
         kernel: Kernel,
@@ -114,7 +78,7 @@ impl<'a> GemmPlan<'a> {
         exact: Exact<'a>,
         target: &Target<'_, T>,
     ) -> Self {
-        Self::in_format(kernel, geometry, exact, exact.format(kernel.isa(), geometry), target)
+        Self::in_format(kernel, geometry, exact, format(exact, kernel.isa(), geometry), target)
     }
 
     /// The same in a given format.
@@ -141,6 +105,18 @@ impl<'a> GemmPlan<'a> {
         };
         GemmPlan { exact, format, packed, windows, tile, partition }
     }
+}
+
+/// What to multiply as, on the kernels of an instruction set.
+fn format(exact: Exact<'_>, isa: Isa, geometry: &Geometry) -> CodeFormat {
+    let Exact { activation, weight, panels } = exact;
+    if panels.format() == CodeFormat::Bytes
+        || !differing_bits_fit(activation, weight, geometry.row_len())
+    {
+        return CodeFormat::Bytes;
+    }
+    let rows = geometry.batch.saturating_mul(geometry.positions());
+    CostModel::of(isa).product_format(activation.bits(), weight.bits(), rows)
 }
 
 /// What windows of packed activations are read from: in place if they can be, since nothing but

@@ -3,8 +3,10 @@
 
 use crate::geometry::Geometry;
 use crate::options::{InputScaling, OutputForm, PadValue};
-use crate::quantizer::check_no_nan;
-use crate::{ActivationQuantizer, Element, Operand, Result, SignThresholds};
+use crate::packed::panels::Panels;
+use crate::packed::weights::Codes;
+use crate::quantizer::{Levels, check_no_nan};
+use crate::{ActivationQuantizer, Element, Operand, PackedWeights, Result, SignThresholds};
 use ndarray::{ArrayView1, ArrayView5, ArrayViewMut5, Axis};
 
 /// What a forward is to compute, beside its operands.
@@ -17,6 +19,28 @@ pub(crate) struct Problem<'a> {
     pub(crate) pad: PadValue,
     /// Whether the pixels of the one image are the rows of a dense layer.
     pub(crate) dense: bool,
+}
+
+/// Codes of up to 8 bits on both sides: their products are exact integers.
+#[derive(Clone, Copy)]
+pub(crate) struct Exact<'a> {
+    pub(crate) activation: Levels,
+    pub(crate) weight: Levels,
+    pub(crate) panels: &'a Panels,
+}
+
+impl<'a> Exact<'a> {
+    /// Of operands that both have codes of up to 8 bits.
+    pub(crate) fn new<T: Element>(
+        problem: &Problem<'_>,
+        weights: &'a PackedWeights<T>,
+    ) -> Option<Self> {
+        let activation = problem.activation.levels().filter(Levels::fit_a_byte)?;
+        match weights.codes() {
+            Codes::Panels(panels, weight) => Some(Exact { activation, weight, panels }),
+            Codes::Values(_) => None,
+        }
+    }
 }
 
 /// Where outputs go, (images, filters, depth, height, width).

@@ -28,19 +28,6 @@ const LAYERS: [&[&str]; 8] = [
     &["layers"],
 ];
 
-/// Imports that still break the rules. Nothing is added here, and what is mended is taken out.
-const OWED: [(&str, &str); 9] = [
-    ("epilogue::exact", "epilogue::padding"),
-    ("epilogue::terms", "forward::gemm"),
-    ("epilogue::to_floats", "forward::gemm"),
-    ("epilogue::to_floats", "forward::tile_sums"),
-    ("epilogue::to_signs", "forward::gemm"),
-    ("epilogue::to_signs", "forward::tile_sums"),
-    ("forward::depthwise::weights", "forward::depthwise::product"),
-    ("forward::scratch", "forward::depthwise"),
-    ("forward::tile_sums", "forward::gemm"),
-];
-
 /// The name in `src` to which a module belongs.
 fn top(module: &str) -> &str {
     module.split("::").next().unwrap_or(module)
@@ -111,9 +98,6 @@ fn imports_go_down() {
     let modules = crate_modules();
     let imports = imports(&modules);
     print_counts(&modules, &imports);
-    let is_owed = |import: &Import| OWED.contains(&(import.from.as_str(), import.to.as_str()));
-    let (owed, imports): (Vec<_>, Vec<_>) = imports.into_iter().partition(is_owed);
-    println!("imports owed: {} of {}", owed.len(), OWED.len());
     let faults = faults(&imports);
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }

@@ -4,7 +4,7 @@
 //! dot product, padding included. The narrower they are, the more a vector holds: 8 bits where
 //! weights are signs and the sums fit, else 16.
 
-use crate::forward::depthwise::weights::Cyclic;
+use crate::forward::depthwise::cyclic::Cyclic;
 use crate::kernel::{Kernel, LANES, SignWindows};
 use bytemuck::Pod;
 use std::marker::PhantomData;

@@ -7,8 +7,8 @@
 use crate::Result;
 use crate::epilogue::padding::Padding;
 use crate::forward::depthwise::call_memory;
+use crate::forward::depthwise::cyclic::Cyclic;
 use crate::forward::depthwise::grid::{Grid, Strip};
-use crate::forward::depthwise::weights::Cyclic;
 use crate::forward::partition::{Block, Engine};
 use crate::geometry::Geometry;
 use crate::kernel::PANEL;

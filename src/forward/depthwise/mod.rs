@@ -9,6 +9,7 @@
 mod arithmetic;
 mod bits;
 mod channels_last;
+mod cyclic;
 mod grid;
 mod input;
 mod planes;
@@ -22,8 +23,7 @@ use crate::epilogue::to_signs::SignOutput;
 use crate::forward::Call;
 use crate::forward::input::Input;
 use crate::forward::partition::{Engine, Partition};
-use crate::forward::plan::Exact;
-use crate::forward::problem::{FloatTarget, Problem, Target};
+use crate::forward::problem::{Exact, FloatTarget, Problem, Target};
 use crate::forward::scratch::{Buffers, IntegerBuffers};
 use crate::geometry::Geometry;
 use crate::kernel::{Kernel, LANES};
@@ -35,11 +35,12 @@ use crate::{Element, Error, Operand, Result};
 use arithmetic::{Arithmetic, Products, Signs};
 use bits::{BitOperands, CountBits, are_countable};
 use channels_last::ChannelsLast;
+use cyclic::Cyclic;
 use grid::Grid;
 use input::{Codes, Source, of_bits};
 use ndarray::{ArrayView5, ArrayViewMut5, Axis};
 use planes::{Planes, are_planes};
-use weights::{Cyclic, lay_weights};
+use weights::lay_weights;
 
 /// Products below which a second thread costs more than it saves.
 const PRODUCTS_PER_BLOCK: usize = 1 << 19;
