@@ -8,7 +8,6 @@ use crate::epilogue::{Numerators, Output, TileOutputs, panel_of};
 use crate::kernel::{Code, Kernel, PANEL, Vector};
 use crate::options::OutputForm;
 use ndarray::{ArrayView5, s};
-use std::array::from_fn;
 use std::marker::PhantomData;
 
 /// What floats are multiplied with and what is added to them, on their way to the output.
@@ -51,7 +50,8 @@ impl<T: Element> OutputScale<'_, T> {
         };
         let panels = dots.chunks(PANEL).zip(out.chunks_mut(PANEL)).enumerate();
         for (i, (dots, out)) in panels {
-            let values = panel_of(dots, 0, T::zero()).map(|dot| (addend + dot) * factor);
+            let mut values = panel_of(dots, 0, T::zero());
+            values.iter_mut().for_each(|dot| *dot = (addend + *dot) * factor);
             let values = self.of_filters(first_filter + i * PANEL).scaled(values, k);
             out.copy_from_slice(&values[..out.len()]);
         }
@@ -74,7 +74,11 @@ impl<T: Element> OutputScale<'_, T> {
 impl<T: Element> PanelScale<T> {
     #[inline(always)]
     fn scaled(&self, values: [T; PANEL], k: T) -> [T; PANEL] {
-        from_fn(|f| values[f] * self.scales[f] * k + self.bias[f])
+        let mut scaled = values;
+        for f in 0..PANEL {
+            scaled[f] = values[f] * self.scales[f] * k + self.bias[f];
+        }
+        scaled
     }
 }
 
@@ -97,18 +101,20 @@ impl<T: Element> Denominator<T> {
     /// Quotients of integers, rounded as a division rounds them, which takes several times as long
     /// as two fused instructions: see [`Vector::quotient`].
     #[inline(always)]
-    fn divide(self, numerators: [T; PANEL]) -> [T; PANEL] {
+    fn divide(self, mut numerators: [T; PANEL]) -> [T; PANEL] {
         let Denominator { denominator, inverse, fused } = self;
         if denominator == T::one() {
-            numerators
-        } else if fused {
-            numerators.map(|n| {
-                let estimate = n * inverse;
-                (-estimate).mul_add(denominator, n).mul_add(inverse, estimate)
-            })
-        } else {
-            numerators.map(|n| n / denominator)
+            return numerators;
         }
+        if !fused {
+            numerators.iter_mut().for_each(|n| *n /= denominator);
+            return numerators;
+        }
+        for n in &mut numerators {
+            let estimate = *n * inverse;
+            *n = (-estimate).mul_add(denominator, *n).mul_add(inverse, estimate);
+        }
+        numerators
     }
 }
 
@@ -150,7 +156,10 @@ impl<'a, T: Element> FloatOutput<'a, T> {
         k: T,
     ) -> [T; PANEL] {
         let factor = A::of_twice(self.numerators.zero_points.sum_factor);
-        let numerators = from_fn(|f| (factor * sums[f] + (offsets[f] + of_row)).to_float());
+        let mut numerators = [T::zero(); PANEL];
+        for f in 0..PANEL {
+            numerators[f] = (factor * sums[f] + (offsets[f] + of_row)).to_float();
+        }
         scale.scaled(self.denominator.divide(numerators), k)
     }
 
@@ -192,12 +201,22 @@ impl<T: Element> Code for OfSums<'_, '_, '_, T> {
         let OfSums { output, outputs, row, panel, sums } = self;
         for (panel, &sums) in (panel..).zip(sums) {
             match output.numerators.padding.accumulator() {
-                Accumulator::F32 => output.panel(outputs, row, panel, sums.map(f32::of_sum)),
-                Accumulator::I32 => output.panel(outputs, row, panel, sums),
-                Accumulator::I64 => output.panel(outputs, row, panel, sums.map(i64::of_sum)),
+                Accumulator::F32 => output.panel::<f32>(outputs, row, panel, of_sums(sums)),
+                Accumulator::I32 => output.panel::<i32>(outputs, row, panel, sums),
+                Accumulator::I64 => output.panel::<i64>(outputs, row, panel, of_sums(sums)),
             }
         }
     }
+}
+
+/// Sums in an accumulator. In a loop, as closures are not compiled for an instruction set.
+#[inline(always)]
+fn of_sums<A: Exact>(sums: [i32; PANEL]) -> [A; PANEL] {
+    let mut accumulated = [A::default(); PANEL];
+    for f in 0..PANEL {
+        accumulated[f] = A::of_sum(sums[f]);
+    }
+    accumulated
 }
 
 /// Runs code apart from the kernels, so that they stay short.
@@ -239,12 +258,18 @@ impl FloatOutput<'_, f32> {
         let Numerators { geometry, zero_points, .. } = self.numerators;
         let factor = A::of_twice(zero_points.sum_factor).splat(v);
         let (to, first) = (panel * PANEL, outputs.first_filter(panel));
-        let of_panel = |numbers: &[f32], p: usize, default: f32| match numbers.is_empty() {
-            true => v.floats(default),
-            false => v.load(&numbers[first + p * PANEL..]),
-        };
-        let scales: [_; P] = from_fn(|p| of_panel(self.scale.scales, p, 1.0));
-        let bias: [_; P] = from_fn(|p| of_panel(self.scale.bias, p, -0.0));
+        let (mut scales, mut bias) = ([v.floats(1.0); P], [v.floats(-0.0); P]);
+        if !PLAIN {
+            for p in 0..P {
+                let filters = first + p * PANEL;
+                if !self.scale.scales.is_empty() {
+                    scales[p] = v.load(&self.scale.scales[filters..]);
+                }
+                if !self.scale.bias.is_empty() {
+                    bias[p] = v.load(&self.scale.bias[filters..]);
+                }
+            }
+        }
         for (row, sums) in (row..).zip(sums) {
             let index = outputs.index + row * geometry.groups();
             let (offsets, of_row) = self.numerators.terms::<A>(outputs.tile.position + row, index);

@@ -101,7 +101,7 @@ impl<T: Element> FloatOutput<'_, T> {
         let offsets = [of_twice(terms.offset), v.floats(0.0)];
         let scale = (v.floats(terms.scale), v.floats(terms.k), v.floats(terms.bias));
         for (i, line) in line.chunks_mut(PANEL).enumerate() {
-            let sums = v.load_ints(&panel_of(sums, i * PANEL, S::default()).map(S::into));
+            let sums = v.load_ints(&widened(&sums[i * PANEL..]));
             let numerators = f32::numerators(v, factor, sums, offsets);
             v.store(scaled::<V, false>(v, numerators, denominator, scale), line);
         }
@@ -117,11 +117,24 @@ impl<T: Element> FloatOutput<'_, T> {
         let offsets = ([A::of_twice(terms.offset); PANEL], A::default());
         let scale = PanelScale { scales: [terms.scale; PANEL], bias: [terms.bias; PANEL] };
         for (i, line) in line.chunks_mut(PANEL).enumerate() {
-            let sums = panel_of(sums, i * PANEL, S::default()).map(|sum| A::of_sum(sum.into()));
+            let (narrow, mut sums) = (widened(&sums[i * PANEL..]), [A::default(); PANEL]);
+            for f in 0..PANEL {
+                sums[f] = A::of_sum(narrow[f]);
+            }
             let values = self.values(sums, offsets, &scale, terms.k);
             line.copy_from_slice(&values[..line.len()]);
         }
     }
+}
+
+/// The first sums, 0 in lanes that there are none for.
+#[inline(always)]
+fn widened<S: Copy + Default + Into<i32>>(sums: &[S]) -> [i32; PANEL] {
+    let (narrow, mut wide) = (panel_of(sums, 0, S::default()), [0; PANEL]);
+    for f in 0..PANEL {
+        wide[f] = narrow[f].into();
+    }
+    wide
 }
 
 /// What makes a line, for each `T`.

@@ -4,7 +4,6 @@
 use crate::epilogue::exact::{Accumulator, Exact, ExactLanes};
 use crate::epilogue::{Numerators, Output, TileOutputs, panel_of};
 use crate::kernel::{PANEL, Vector};
-use std::array::from_fn;
 
 /// Filters that share a word of the output.
 const WORD: usize = u32::BITS as usize;
@@ -77,17 +76,14 @@ impl SignOutput<'_> {
         panel: usize,
         signs: [u16; P],
     ) {
-        // Words of two panels each, from the first of these on.
-        let lanes: [_; P] = from_fn(|p| outputs.lanes(panel + p));
         let first_word = outputs.tile.filters.start / WORD;
         let first = outputs.first_filter(panel);
-        let words = outputs.rows.row(row);
         for p in 0..P {
-            let at = first + p * PANEL;
+            let (at, lanes) = (first + p * PANEL, outputs.lanes(panel + p));
             let (word, shift) = (at / WORD, at % WORD);
-            let held = (u32::MAX >> (WORD - lanes[p].len())) << lanes[p].start << shift;
+            let held = (u32::MAX >> (WORD - lanes.len())) << lanes.start << shift;
             let signs = u32::from(signs[p]) << shift ^ self.thresholds.flips[word];
-            let word = &mut words[word - first_word];
+            let word = &mut outputs.rows.row(row)[word - first_word];
             *word = *word & !held | signs & held;
         }
     }
@@ -108,10 +104,12 @@ impl SignOutput<'_> {
             let (offsets, of_row) = self.numerators.terms::<A>(outputs.tile.position + row, index);
             let (offsets, of_row) = (&offsets[first..][..P * PANEL], of_row.splat(v));
             let offsets = offsets.as_chunks().0;
-            let signs = from_fn(|p| {
+            // A closure would not be inlined into code of an instruction set.
+            let mut signs = [0; P];
+            for p in 0..P {
                 let offsets = [A::load(v, &offsets[p]), of_row];
-                A::are_positive(v, A::numerators(v, factor, sums[p], offsets))
-            });
+                signs[p] = A::are_positive(v, A::numerators(v, factor, sums[p], offsets));
+            }
             self.pack::<P>(outputs, row, panel, signs);
         }
     }

@@ -61,7 +61,7 @@ impl Vector for Avx2 {
         }
         fn ints_at_least(a: Ints, b: Ints) -> u16 {
             let less = [_mm256_cmpgt_epi32(b[0], a[0]), _mm256_cmpgt_epi32(b[1], a[1])];
-            !mask(less.map(|less| _mm256_castsi256_ps(less)))
+            !mask([_mm256_castsi256_ps(less[0]), _mm256_castsi256_ps(less[1])])
         }
         fn to_floats(ints: Ints) -> Floats {
             [_mm256_cvtepi32_ps(ints[0]), _mm256_cvtepi32_ps(ints[1])]
