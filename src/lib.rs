@@ -94,6 +94,7 @@ mod geometry;
 mod options;
 mod quantizer;
 mod rank;
+mod tuning;
 
 mod packed;
 

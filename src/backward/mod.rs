@@ -18,7 +18,7 @@ use crate::packed::weights::scale_filters;
 use crate::quantizer::check_no_nan;
 use crate::{Element, Operand, PackedWeights, Result};
 use ndarray::{Array, Array1, Array5, ArrayView5, Axis, Dimension, Ix5, Zip};
-use products::{Products, Sums, Weights};
+use products::{GradientSums, InputWeights, Products};
 
 /// Gradients of the operands of an operator: `D` is the dimension of its arrays.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,25 +49,25 @@ pub(crate) fn backward<T: Element>(
         check_no_nan(Operand::Input, &x)?;
         check_no_nan(Operand::OutputGradient, &dy)?;
     }
-    let [mut magnitudes, mut pixel_magnitudes, mut k] = [const { Vec::new() }; 3];
+    let [mut sample_scales, mut pixel_means, mut k] = [const { Vec::new() }; 3];
     let k = match problem.input_scaling {
-        InputScaling::KMap => k_map(geometry, &x, &mut pixel_magnitudes, &mut k)?,
+        InputScaling::KMap => k_map(geometry, &x, &mut pixel_means, &mut k)?,
         InputScaling::None => &mut [],
     };
-    let magnitudes = problem.sample_scales(&x, &mut magnitudes)?;
+    let sample_scales = problem.sample_scales(&x, &mut sample_scales)?;
     let mut scaled = weights.quantized_rows()?;
     scale_filters(&mut scaled, weights.scales());
     let flows = scale_gradient == ScaleGradient::Flow;
-    let (arranged, memory) = Weights::new(geometry, scaled)?;
+    let (arranged, memory) = InputWeights::new(geometry, scaled)?;
     let products = Products {
         problem,
-        magnitudes,
+        sample_scales,
         k,
         sum_dots: flows && matches!(problem.form, OutputForm::Offset { .. }),
         weights: arranged,
     };
     let sums = match empty {
-        true => Sums { bias: bias_gradient(&dy), ..products.sums(Vec::new())? },
+        true => GradientSums { bias: bias_gradient(&dy), ..products.sums(Vec::new())? },
         false => products.compute(dy, x, dx.view_mut(), memory)?,
     };
     let shares = if flows { scale_shares(problem, weights, &sums)? } else { Vec::new() };
@@ -124,7 +124,7 @@ fn weight_gradient<T: Element>(
 fn scale_shares<T: Element>(
     problem: Problem<'_>,
     weights: &PackedWeights<T>,
-    sums: &Sums<T>,
+    sums: &GradientSums<T>,
 ) -> Result<Vec<T>> {
     let (filters, row_len) = (weights.filters(), weights.row_len());
     let quantized = weights.quantized_rows()?;

@@ -1,42 +1,38 @@
-//! Both matrix products of the backward, a few images at a time: what they read and write stays in
-//! the second cache, in buffers that are used again.
+//! Both matrix products of the backward, a few images at a time: activations, gradients and windows
+//! of these stay in the second cache, in buffers that are used again.
 
 use crate::forward::problem::Problem;
 use crate::geometry::Geometry;
 use crate::kernel::{Kernel, multiply};
-use crate::memory::{matrix, matrix_mut};
-use crate::memory::{product, reserve, zeros};
+use crate::memory::parallel::{join, threads};
+use crate::memory::{matrix, matrix_mut, product, reserve, zeros};
 use crate::packed::im2row::{gather, scatter_add};
 use crate::packed::nhwc::quantize_nhwc;
 use crate::quantizer::check_no_nan;
+use crate::tuning::{
+    FLOAT_PRODUCTS_PER_THREAD, GRADIENT_FILTERS, GRADIENT_PIXELS, GRADIENT_ROWS, GRADIENT_SUMS,
+};
 use crate::{Element, Error, Operand, Result};
-use ndarray::{ArrayView2, ArrayView4, ArrayView5, ArrayViewMut4, ArrayViewMut5, Axis, Slice, s};
+use ndarray::{ArrayView2, ArrayView4, ArrayView5, ArrayViewMut4, ArrayViewMut5, Axis, s};
 use rayon::prelude::*;
 use std::ops::Range;
-
-/// Sums over images are made of so many parts at most, whatever the number of threads, so that the
-/// order of the sum, and with it the result, is always the same.
-const PARTS: usize = 8;
-
-/// Windows that are gathered at a time, at most.
-const TILE_ROWS: usize = 512;
 
 /// The operands of both products, beside the tensors.
 pub(super) struct Products<'a, T> {
     pub(super) problem: Problem<'a>,
-    /// What each sample was scaled by, or nothing.
-    pub(super) magnitudes: &'a [T],
+    /// The scale of each sample, or nothing.
+    pub(super) sample_scales: &'a [T],
     /// XNOR-Net's K, `[image][position][group]`, or nothing.
     pub(super) k: &'a [T],
     /// Whether gradients of dot products are to be summed.
     pub(super) sum_dots: bool,
-    pub(super) weights: Weights<T>,
+    pub(super) weights: InputWeights<T>,
 }
 
 /// Quantized weights with all their scales, as the gradient of the input needs them.
-pub(super) struct Weights<T> {
-    /// The transposed convolution, if windows of the output's gradient are gathered; else the
-    /// gradients of windows are added to the pixels.
+pub(super) struct InputWeights<T> {
+    /// The transposed convolution, if the gradient is a product of windows of the output's gradient;
+    /// else the gradients of windows are added to the pixels.
     transposed: Option<Geometry>,
     /// For it `[group][tap][filter][channel]`, the last tap first, else `[filter][tap][channel]`.
     values: Vec<T>,
@@ -44,17 +40,17 @@ pub(super) struct Weights<T> {
 
 /// Sums over images.
 #[derive(Default)]
-pub(super) struct Sums<T> {
+pub(super) struct GradientSums<T> {
     /// The gradient of the unscaled weights, `[filter][tap][channel]`.
     pub(super) weights: Vec<T>,
     pub(super) bias: Vec<f64>,
-    /// Of the gradients of each filter's dot products, times the magnitude of their sample.
+    /// The gradients of each filter's dot products, times the scale of their sample.
     pub(super) dots: Vec<T>,
     /// Whether there is a NaN in the input, or in the gradient of the output.
     pub(super) nan: [bool; 2],
 }
 
-/// Some images: their tensors, and where their gradient goes.
+/// Consecutive images, of which one thread sums the gradients.
 struct Part<'a, T> {
     first_image: usize,
     x: ArrayView5<'a, T>,
@@ -62,33 +58,34 @@ struct Part<'a, T> {
     dx: ArrayViewMut5<'a, T>,
 }
 
-/// What one thread writes to while it computes a part.
+/// Memory of one thread for a few images.
 struct Buffers<T> {
-    /// Quantized activations and their gradients, `[image][pixel][channel]`.
-    lanes: Vec<T>,
-    d_lanes: Vec<T>,
+    /// Quantized activations and their gradient, `[image][pixel][channel]`.
+    activations: Vec<T>,
+    d_activations: Vec<T>,
     /// Gradients of the dot products, `[image][position][filter]`.
-    dots: Vec<T>,
-    /// Windows of a tile: of the lanes, and of either side of their gradient.
-    rows: Vec<T>,
-    d_rows: Vec<T>,
-    sums: Sums<T>,
+    d_dots: Vec<T>,
+    /// Windows of a tile: of the activations, and of either side of their gradient.
+    windows: Vec<T>,
+    d_windows: Vec<T>,
+    sums: GradientSums<T>,
 }
 
-impl<T: Element> Weights<T> {
+impl<T: Element> InputWeights<T> {
     /// Arranges weights `[filter][tap][channel]`. Returns the memory of these too, if it is left.
     pub(super) fn new(geometry: &Geometry, rows: Vec<T>) -> Result<(Self, Vec<T>)> {
         let (filters, channels) = (geometry.group_filters(), geometry.group_channels());
-        // As many products either way, and no more numbers to gather than there were to add.
+        // As many products either way.
+        let [pixels, positions] = GRADIENT_PIXELS;
         let transposed = geometry.transposed().filter(|_| {
-            !geometry.is_pointwise()
-                && geometry.pixels() / 9 <= geometry.positions() / 8
-                && filters <= 2 * channels
+            geometry.is_pointwise()
+                || geometry.pixels() / pixels <= geometry.positions() / positions
+                    && filters <= GRADIENT_FILTERS * channels
         });
-        if transposed.is_none() || rows.is_empty() {
-            return Ok((Weights { transposed, values: rows }, Vec::new()));
-        }
         let (taps, row_len) = (geometry.taps(), geometry.row_len());
+        if transposed.is_none() || geometry.is_pointwise() || rows.is_empty() {
+            return Ok((InputWeights { transposed, values: rows }, Vec::new()));
+        }
         let mut values = Vec::new();
         reserve(&mut values, rows.len(), "quantized weights")?;
         for rows in rows.chunks(filters * row_len) {
@@ -98,7 +95,7 @@ impl<T: Element> Weights<T> {
                 }
             }
         }
-        Ok((Weights { transposed, values }, rows))
+        Ok((InputWeights { transposed, values }, rows))
     }
 }
 
@@ -109,50 +106,46 @@ impl<T: Element> Products<'_, T> {
         &self,
         dy: ArrayView5<'_, T>,
         x: ArrayView5<'_, T>,
-        dx: ArrayViewMut5<'_, T>,
+        mut dx: ArrayViewMut5<'_, T>,
         mut memory: Vec<T>,
-    ) -> Result<Sums<T>> {
+    ) -> Result<GradientSums<T>> {
         let images = self.problem.geometry.batch;
         let together = self.images_together();
-        let part_len = images.div_ceil(PARTS).next_multiple_of(together).min(images);
-        let mut parts = Vec::with_capacity(PARTS);
-        let mut rest = dx;
-        for first_image in (0..images).step_by(part_len) {
-            let count = part_len.min(images - first_image);
-            let slice = Slice::from(first_image..first_image + count);
-            let (part, tail) = rest.split_at(Axis(0), count);
-            rest = tail;
-            let [x, dy] = [x, dy].map(|tensor| tensor.slice_axis_move(Axis(0), slice));
-            parts.push(Part { first_image, x, dy, dx: part });
-        }
+        let part_len = images.div_ceil(GRADIENT_SUMS).next_multiple_of(together).min(images);
+        let x = x.axis_chunks_iter(Axis(0), part_len);
+        let dy = dy.axis_chunks_iter(Axis(0), part_len);
+        let dx = dx.axis_chunks_iter_mut(Axis(0), part_len);
+        let parts = (0..images).step_by(part_len).zip(x).zip(dy).zip(dx);
+        let part = |(((first_image, x), dy), dx)| Part { first_image, x, dy, dx };
+        let mut parts: Vec<_> = parts.map(part).collect();
         // As many parts at a time as there are threads, in buffers that are used again.
-        let threads = rayon::current_num_threads().clamp(1, parts.len());
+        let threads = threads(self.work(), FLOAT_PRODUCTS_PER_THREAD).clamp(1, parts.len());
         let again = threads < parts.len();
         let mut buffers = Vec::with_capacity(threads);
         for _ in 0..threads {
             buffers.push(self.buffers(together.min(part_len), std::mem::take(&mut memory))?);
         }
-        let mut total: Option<Sums<T>> = None;
+        let mut total: Option<GradientSums<T>> = None;
         for parts in parts.chunks_mut(threads) {
             let count = parts.len();
-            parts
-                .par_iter_mut()
-                .zip(&mut buffers)
-                .for_each(|(part, buffers)| self.compute_part(part, together, buffers));
+            match parts {
+                [part] => self.sum_part(part, together, &mut buffers[0]),
+                parts => {
+                    let parts = parts.par_iter_mut().zip(&mut buffers);
+                    parts.for_each(|(part, buffers)| self.sum_part(part, together, buffers));
+                }
+            }
             for buffers in &mut buffers[..count] {
                 match &mut total {
                     Some(total) => total.add(&buffers.sums),
                     None => {
-                        let next = if again { self.sums(Vec::new())? } else { Sums::default() };
+                        let next = if again { self.sums(Vec::new())? } else { Default::default() };
                         total = Some(std::mem::replace(&mut buffers.sums, next));
                     }
                 }
             }
         }
-        let total = match total {
-            Some(total) => total,
-            None => self.sums(Vec::new())?,
-        };
+        let total = total.map_or_else(|| self.sums(Vec::new()), Ok)?;
         match total.nan {
             [true, _] => Err(Error::NaN { operand: Operand::Input }),
             [_, true] => Err(Error::NaN { operand: Operand::OutputGradient }),
@@ -160,17 +153,24 @@ impl<T: Element> Products<'_, T> {
         }
     }
 
+    /// Products of floats for each of both sides.
+    fn work(&self) -> usize {
+        let geometry = &self.problem.geometry;
+        let dots = geometry.batch * geometry.positions() * geometry.filters;
+        dots.saturating_mul(geometry.row_len())
+    }
+
     /// Images of which there are enough windows for an efficient product.
     fn images_together(&self) -> usize {
         let geometry = &self.problem.geometry;
-        (TILE_ROWS / geometry.positions().max(1)).clamp(1, geometry.batch.max(1))
+        (GRADIENT_ROWS / geometry.positions().max(1)).clamp(1, geometry.batch.max(1))
     }
 
     /// Sums of nothing, but for those of the weights if they lie in given memory.
-    pub(super) fn sums(&self, memory: Vec<T>) -> Result<Sums<T>> {
+    pub(super) fn sums(&self, memory: Vec<T>) -> Result<GradientSums<T>> {
         let geometry = &self.problem.geometry;
         let weights = product(&[geometry.filters, geometry.row_len()], "weight gradient")?;
-        Ok(Sums {
+        Ok(GradientSums {
             weights: match memory.len() == weights {
                 true => memory,
                 false => zeros(weights, "weight gradient")?,
@@ -185,192 +185,190 @@ impl<T: Element> Products<'_, T> {
         let geometry = &self.problem.geometry;
         let buffer = |sizes: [usize; 3], what| zeros(product(&sizes, what)?, what);
         let (pixels, positions) = (geometry.pixels(), geometry.positions());
-        let rows = |rows: usize, len: usize| {
+        let windows = |rows: usize, len: usize| {
             // Fewer images may be cut into longer tiles.
-            let rows = if geometry.is_pointwise() { 0 } else { TILE_ROWS.min(images * rows) };
+            let rows = if geometry.is_pointwise() { 0 } else { GRADIENT_ROWS.min(images * rows) };
             buffer([1, rows, len], "windows")
         };
         Ok(Buffers {
-            lanes: buffer([images, pixels, geometry.channels], "quantized activations")?,
-            d_lanes: buffer([images, pixels, geometry.channels], "input gradient")?,
-            dots: buffer([images, positions, geometry.filters], "output gradient")?,
-            rows: rows(positions, geometry.row_len())?,
-            d_rows: match &self.weights.transposed {
-                None => rows(positions, geometry.row_len())?,
-                Some(geometry) => rows(pixels, geometry.row_len())?,
+            activations: buffer([images, pixels, geometry.channels], "quantized activations")?,
+            d_activations: buffer([images, pixels, geometry.channels], "input gradient")?,
+            d_dots: buffer([images, positions, geometry.filters], "output gradient")?,
+            windows: windows(positions, geometry.row_len())?,
+            d_windows: match &self.weights.transposed {
+                None => windows(positions, geometry.row_len())?,
+                Some(geometry) => windows(pixels, geometry.row_len())?,
             },
             sums: self.sums(memory)?,
         })
     }
 
-    fn compute_part(&self, part: &mut Part<'_, T>, together: usize, buffers: &mut Buffers<T>) {
-        let Buffers { lanes, d_lanes, dots, rows, d_rows, sums } = buffers;
+    /// Sums the gradients of a part, and writes that of its input.
+    fn sum_part(&self, part: &mut Part<'_, T>, together: usize, buffers: &mut Buffers<T>) {
+        let Buffers { activations, d_activations, d_dots, windows, d_windows, sums } = buffers;
         let geometry = &self.problem.geometry;
         let image_len = geometry.pixels() * geometry.channels;
         let image_dots = geometry.positions() * geometry.filters;
         sums.bias.fill(0.0);
         sums.dots.fill(T::zero());
         sums.nan = [false; 2];
-        let xs = part.x.axis_chunks_iter(Axis(0), together);
-        let dys = part.dy.axis_chunks_iter(Axis(0), together);
-        let dxs = part.dx.axis_chunks_iter_mut(Axis(0), together);
-        for (i, ((x, dy), mut dx)) in xs.zip(dys).zip(dxs).enumerate() {
+        let x = part.x.axis_chunks_iter(Axis(0), together);
+        let dy = part.dy.axis_chunks_iter(Axis(0), together);
+        let dx = part.dx.axis_chunks_iter_mut(Axis(0), together);
+        for (i, ((x, dy), mut dx)) in x.zip(dy).zip(dx).enumerate() {
             let images = x.len_of(Axis(0));
             let first = part.first_image + i * together;
-            let lanes = &mut lanes[..images * image_len];
-            let d_lanes = &mut d_lanes[..images * image_len];
-            let dots = &mut dots[..images * image_dots];
+            let activations = &mut activations[..images * image_len];
+            let d_activations = &mut d_activations[..images * image_len];
+            let d_dots = &mut d_dots[..images * image_dots];
             sums.nan[0] |= check_no_nan(Operand::Input, &x).is_err();
             sums.nan[1] |= check_no_nan(Operand::OutputGradient, &dy).is_err();
-            quantize_nhwc(&self.problem.samples(&x), lanes, |sample| {
-                let coder = self.problem.quantizer(self.magnitudes, first + sample);
-                move |lanes: &mut [T]| coder.quantize(lanes)
+            quantize_nhwc(&self.problem.samples(&x), activations, |sample| {
+                let quantizer = self.problem.quantizer(self.sample_scales, first + sample);
+                move |values: &mut [T]| quantizer.quantize(values)
             });
-            self.dot_gradients(first, &dy, dots, sums);
-            let (lanes, dots) = (&*lanes, &*dots);
-            rayon::join(
-                || self.weight_gradient(first, lanes, dots, rows, (&mut sums.weights, i > 0)),
-                || self.lane_gradient(dots, d_rows, d_lanes),
+            self.dot_gradient(first, &dy, d_dots, sums);
+            let (activations, d_dots) = (&*activations, &*d_dots);
+            let weights = (&mut sums.weights[..], i > 0);
+            join(
+                threads(self.work(), FLOAT_PRODUCTS_PER_THREAD),
+                || self.weight_gradient(first, activations, d_dots, windows, weights),
+                || self.activation_gradient(d_dots, d_windows, d_activations),
             );
-            let images =
-                x.outer_iter().zip(dx.outer_iter_mut()).zip(d_lanes.chunks_mut(image_len.max(1)));
-            images.for_each(|((x, dx), d_lanes)| self.write_gradient(x, d_lanes, dx));
+            let gradients = d_activations.chunks_mut(image_len.max(1));
+            for ((x, dx), d_activations) in x.outer_iter().zip(dx.outer_iter_mut()).zip(gradients) {
+                self.input_gradient(x, d_activations, dx);
+            }
         }
     }
 
     /// The gradient of the dot products, `dy` with the factors of the epilogue that do not belong
     /// to a filter, and its sums.
-    fn dot_gradients(
+    fn dot_gradient(
         &self,
         first_image: usize,
         dy: &ArrayView5<'_, T>,
-        dots: &mut [T],
-        sums: &mut Sums<T>,
+        d_dots: &mut [T],
+        sums: &mut GradientSums<T>,
     ) {
         let geometry = &self.problem.geometry;
-        quantize_nhwc(dy, dots, |_| |_: &mut [T]| ());
+        quantize_nhwc(dy, d_dots, |_| |_: &mut [T]| ());
         // In f64, and in the same order whatever the memory layout.
-        for dots in dots.chunks(geometry.filters) {
-            sums.bias.iter_mut().zip(dots).for_each(|(sum, dy)| *sum += dy.as_f64());
+        for dy in d_dots.chunks(geometry.filters) {
+            sums.bias.iter_mut().zip(dy).for_each(|(sum, dy)| *sum += dy.as_f64());
         }
         let factor = self.problem.form.gradient_factor::<T>();
         if factor != T::one() {
-            dots.iter_mut().for_each(|dot| *dot *= factor);
+            d_dots.iter_mut().for_each(|d_dot| *d_dot *= factor);
         }
         if !self.k.is_empty() {
             let first = first_image * geometry.positions() * geometry.groups();
-            let groups = dots.chunks_mut(geometry.group_filters());
-            for (dots, &k) in groups.zip(&self.k[first..]) {
-                dots.iter_mut().for_each(|dot| *dot *= k);
+            let groups = d_dots.chunks_mut(geometry.group_filters());
+            for (d_dots, &k) in groups.zip(&self.k[first..]) {
+                d_dots.iter_mut().for_each(|d_dot| *d_dot *= k);
             }
         }
         if self.sum_dots {
-            // The offset was scaled with its sample, of which the dots know nothing.
-            let samples = self.magnitudes.len().max(1);
+            // The offset was scaled with its sample, of which the dot products know nothing.
+            let samples = self.sample_scales.len().max(1);
             let sample_rows = geometry.batch * geometry.positions() / samples;
             let first = first_image * geometry.positions();
-            for (row, dots) in (first..).zip(dots.chunks(geometry.filters)) {
+            for (row, d_dots) in (first..).zip(d_dots.chunks(geometry.filters)) {
                 let sample = row / sample_rows.max(1);
-                let magnitude = self.magnitudes.get(sample).copied().unwrap_or(T::one());
-                let sums = sums.dots.iter_mut().zip(dots);
-                sums.for_each(|(sum, &dot)| *sum += dot * magnitude);
+                let scale = self.sample_scales.get(sample).copied().unwrap_or(T::one());
+                let sums = sums.dots.iter_mut().zip(d_dots);
+                sums.for_each(|(sum, &d_dot)| *sum += d_dot * scale);
             }
         }
     }
 
-    /// `d_weights = dotsᵀ windows`, or adds that.
+    /// `d_weights = d_dotsᵀ windows`, or adds that.
     fn weight_gradient(
         &self,
         first_image: usize,
-        lanes: &[T],
-        dots: &[T],
-        rows: &mut [T],
+        activations: &[T],
+        d_dots: &[T],
+        windows: &mut [T],
         (d_weights, add): (&mut [T], bool),
     ) {
         let geometry = &self.problem.geometry;
         let (filters, row_len) = (geometry.group_filters(), geometry.row_len());
         let pad = T::of_integer(self.problem.pad.as_integer());
-        for tile in tiles(dots.len() / geometry.filters) {
+        // Only images have padding, and where they do they are the samples.
+        let pad = |image: usize| {
+            let scale = self.sample_scales.get(first_image + image);
+            scale.map_or(pad, |&scale| pad * scale)
+        };
+        for tile in tiles(d_dots.len() / geometry.filters) {
             for group in 0..geometry.groups() {
-                let rows = if geometry.is_pointwise() {
-                    &lanes[tile.start * row_len..]
-                } else {
-                    // Only images have padding, and where they do they are the samples.
-                    let pad = |image: usize| {
-                        let magnitude = self.magnitudes.get(first_image + image);
-                        magnitude.map_or(pad, |&magnitude| pad * magnitude)
-                    };
-                    gather_tile(geometry, lanes, pad, group, tile.clone(), rows);
-                    &*rows
-                };
-                let dots = self.dots(dots, &tile, group);
+                let windows = gather_tile(geometry, activations, pad, group, &tile, windows);
+                let d_dots = self.group_dots(d_dots, &tile, group);
                 let d_weights = &mut d_weights[group * filters * row_len..];
                 let d_weights = matrix_mut(filters, row_len, d_weights);
-                let add = add || tile.start > 0;
-                multiply(dots.t(), matrix(tile.len(), row_len, rows), d_weights, add);
+                multiply(d_dots.t(), windows, d_weights, add || tile.start > 0);
             }
         }
     }
 
-    /// The gradient of the lanes.
-    fn lane_gradient(&self, dots: &[T], d_rows: &mut [T], d_lanes: &mut [T]) {
+    /// `d_activations = d_windows weights`, of windows of the gradient of the dot products; or
+    /// `d_dots weights` added to the pixels that the windows saw.
+    fn activation_gradient(&self, d_dots: &[T], d_windows: &mut [T], d_activations: &mut [T]) {
         let geometry = &self.problem.geometry;
         let (filters, row_len) = (geometry.group_filters(), geometry.row_len());
         let (channels, width) = (geometry.channels, geometry.group_channels());
-        let weights = &self.weights.values;
-        match &self.weights.transposed {
-            Some(transposed) => {
-                for tile in tiles(d_lanes.len() / channels) {
-                    for group in 0..geometry.groups() {
-                        gather_tile(transposed, dots, |_| T::zero(), group, tile.clone(), d_rows);
-                        let rows = matrix(tile.len(), transposed.row_len(), d_rows);
-                        let weights = &weights[group * transposed.row_len() * width..];
-                        let weights = matrix(transposed.row_len(), width, weights);
-                        let d_lanes = &mut d_lanes[tile.start * channels..];
-                        let d_lanes = matrix_mut(tile.len(), channels, d_lanes);
-                        let d_lanes =
-                            d_lanes.slice_move(s![.., group * width..(group + 1) * width]);
-                        multiply(rows, weights, d_lanes, false);
+        let Some(transposed) = &self.weights.transposed else {
+            let (positions, image_len) = (geometry.positions(), geometry.pixels() * channels);
+            d_activations.fill(T::zero());
+            for tile in tiles(d_dots.len() / geometry.filters) {
+                for group in 0..geometry.groups() {
+                    let d_dots = self.group_dots(d_dots, &tile, group);
+                    let weights = &self.weights.values[group * filters * row_len..];
+                    let rows = matrix_mut(tile.len(), row_len, d_windows);
+                    multiply(d_dots, matrix(filters, row_len, weights), rows, false);
+                    for (row, at) in d_windows.chunks(row_len).zip(tile.clone()) {
+                        let image = &mut d_activations[at / positions * image_len..][..image_len];
+                        scatter_add(geometry, row, group, at % positions, image);
                     }
                 }
             }
-            None if geometry.is_pointwise() => {
-                let count = dots.len() / filters;
-                let d_lanes = matrix_mut(count, row_len, d_lanes);
-                let dots = matrix(count, filters, dots);
-                multiply(dots, matrix(filters, row_len, weights), d_lanes, false);
-            }
-            None => {
-                let (positions, image_len) = (geometry.positions(), geometry.pixels() * channels);
-                d_lanes.fill(T::zero());
-                for tile in tiles(dots.len() / geometry.filters) {
-                    for group in 0..geometry.groups() {
-                        let dots = self.dots(dots, &tile, group);
-                        let weights = &weights[group * filters * row_len..];
-                        let rows = matrix_mut(tile.len(), row_len, d_rows);
-                        multiply(dots, matrix(filters, row_len, weights), rows, false);
-                        for (row, at) in d_rows.chunks(row_len).zip(tile.clone()) {
-                            let image = &mut d_lanes[at / positions * image_len..][..image_len];
-                            scatter_add(geometry, row, group, at % positions, image);
-                        }
-                    }
-                }
+            return;
+        };
+        let pixels = d_activations.len() / channels;
+        // What lies where it is needed is one tile.
+        let len = if transposed.is_pointwise() { pixels } else { tile_rows(pixels) };
+        for first in (0..pixels).step_by(len.max(1)) {
+            let tile = first..pixels.min(first + len);
+            for group in 0..geometry.groups() {
+                let zero = |_| T::zero();
+                let windows = gather_tile(transposed, d_dots, zero, group, &tile, d_windows);
+                let weights = &self.weights.values[group * transposed.row_len() * width..];
+                let weights = matrix(transposed.row_len(), width, weights);
+                let d_activations = &mut d_activations[tile.start * channels..];
+                let d_activations = matrix_mut(tile.len(), channels, d_activations);
+                let of_group = s![.., group * width..(group + 1) * width];
+                multiply(windows, weights, d_activations.slice_move(of_group), false);
             }
         }
     }
 
     /// The gradients of the dot products of a tile and a group.
-    fn dots<'d>(&self, dots: &'d [T], tile: &Range<usize>, group: usize) -> ArrayView2<'d, T> {
+    fn group_dots<'d>(
+        &self,
+        d_dots: &'d [T],
+        tile: &Range<usize>,
+        group: usize,
+    ) -> ArrayView2<'d, T> {
         let (all, filters) = (self.problem.geometry.filters, self.problem.geometry.group_filters());
-        let dots = matrix(tile.len(), all, &dots[tile.start * all..]);
-        dots.slice_move(s![.., group * filters..(group + 1) * filters])
+        let d_dots = matrix(tile.len(), all, &d_dots[tile.start * all..]);
+        d_dots.slice_move(s![.., group * filters..(group + 1) * filters])
     }
 
-    /// Hands the gradient of an image's lanes down to its numbers, of which each plane is a slice.
-    fn write_gradient(
+    /// Hands the gradient of an image's activations down to its values, of which each channel is a
+    /// slice.
+    fn input_gradient(
         &self,
         x: ArrayView4<'_, T>,
-        d_lanes: &mut [T],
+        d_activations: &mut [T],
         mut dx: ArrayViewMut4<'_, T>,
     ) {
         let activation = self.problem.activation;
@@ -378,10 +376,10 @@ impl<T: Element> Products<'_, T> {
         let pixels = x.permuted_axes([1, 2, 3, 0]);
         // In the order in which both lie in memory.
         if let Some(pixels) = pixels.as_slice() {
-            activation.chain(d_lanes, pixels);
+            activation.chain(d_activations, pixels);
         }
         let planes = dx.view_mut().into_shape_with_order((channels, depth * height * width));
-        Kernel::current().transpose(d_lanes, planes.expect("standard layout"));
+        Kernel::current().transpose(d_activations, planes.expect("standard layout"));
         match (dx.as_slice_mut(), x.as_slice()) {
             _ if pixels.as_slice().is_some() => {}
             (Some(dx), Some(x)) => activation.chain(dx, x),
@@ -390,7 +388,7 @@ impl<T: Element> Products<'_, T> {
     }
 }
 
-impl<T: Element> Sums<T> {
+impl<T: Element> GradientSums<T> {
     fn add(&mut self, other: &Self) {
         let add = |sums: &mut [T], values: &[T]| {
             sums.iter_mut().zip(values).for_each(|(sum, &value)| *sum += value);
@@ -404,7 +402,7 @@ impl<T: Element> Sums<T> {
 
 /// Rows of a tile, of all tiles about as many.
 fn tile_rows(rows: usize) -> usize {
-    rows.div_ceil(rows.div_ceil(TILE_ROWS).max(1))
+    rows.div_ceil(rows.div_ceil(GRADIENT_ROWS).max(1))
 }
 
 fn tiles(rows: usize) -> impl Iterator<Item = Range<usize>> {
@@ -412,20 +410,26 @@ fn tiles(rows: usize) -> impl Iterator<Item = Range<usize>> {
     (0..rows).step_by(len).map(move |first| first..rows.min(first + len))
 }
 
-/// Gathers the windows of a tile of output positions, which count on over images.
-fn gather_tile<T: Element>(
+/// The windows of a tile of output positions, which count on over images: where they lie, or
+/// gathered.
+fn gather_tile<'a, T: Element>(
     geometry: &Geometry,
-    lanes: &[T],
+    images: &'a [T],
     pad: impl Fn(usize) -> T,
     group: usize,
-    tile: Range<usize>,
-    rows: &mut [T],
-) {
+    tile: &Range<usize>,
+    windows: &'a mut [T],
+) -> ArrayView2<'a, T> {
+    let row_len = geometry.row_len();
+    if geometry.is_pointwise() {
+        return matrix(tile.len(), row_len, &images[tile.start * row_len..]);
+    }
     let positions = geometry.positions();
     let image_len = geometry.pixels() * geometry.channels;
-    for (row, at) in rows.chunks_mut(geometry.row_len()).zip(tile) {
+    for (row, at) in windows.chunks_mut(row_len).zip(tile.clone()) {
         let image = at / positions;
-        let lanes = &lanes[image * image_len..][..image_len];
-        gather(geometry, lanes, pad(image), group, at % positions, row);
+        let values = &images[image * image_len..][..image_len];
+        gather(geometry, values, pad(image), group, at % positions, row);
     }
+    matrix(tile.len(), row_len, windows)
 }

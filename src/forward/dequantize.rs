@@ -11,15 +11,8 @@ use crate::element::MANTISSA;
 use crate::kernel::{Code, Kernel, PANEL, Width};
 use crate::packed::panels::Panels;
 use crate::quantizer::Levels;
+use crate::tuning::SUMMED_WORDS;
 use std::ops::Range;
-
-/// Rows from which on it is faster to write out all weights for the matrix product of `ndarray`:
-/// between 64 and 96 on Zen 3, at 4096 filters of 4096 weights and any width.
-pub(crate) const MANY_ROWS: usize = 65;
-
-/// Words of a filter that are summed before the sum is added to others: errors grow with the
-/// length of the parts and with their number instead of with the length of the whole.
-const PART: usize = 64;
 
 /// Weights that are multiplied as they are held.
 #[derive(Clone, Copy)]
@@ -155,9 +148,9 @@ impl<T: Element> Decoder<T> {
         let whole = rows.map(|(whole, _)| whole);
         let words = whole.iter().map(|row| row.len()).min().unwrap_or(0);
         let mut total = [[[T::zero(); PANEL]; PANELS]; ROWS];
-        for start in (0..words).step_by(PART) {
+        for start in (0..words).step_by(SUMMED_WORDS) {
             let mut sums = [[[T::zero(); PANEL]; PANELS]; ROWS];
-            for i in start..words.min(start + PART) {
+            for i in start..words.min(start + SUMMED_WORDS) {
                 self.add::<BITS, CODES, ROWS, PANELS>(
                     whole.map(|row| &row[i]),
                     panels.map(|panel| &panel[i]),

@@ -13,7 +13,6 @@
 
 use crate::epilogue::exact::differing_bits_fit;
 use crate::forward::depthwise;
-use crate::forward::dequantize::MANY_ROWS;
 use crate::forward::partition::Partition;
 use crate::forward::problem::{Exact, Problem, Target};
 use crate::geometry::Geometry;
@@ -22,6 +21,12 @@ use crate::memory::parallel::blocks;
 use crate::packed::format::CodeFormat;
 use crate::packed::layout::WordLayout;
 use crate::packed::weights::Codes;
+pub(crate) use crate::tuning::CostModel;
+use crate::tuning::{
+    AMX_TILE, AMX_TILE_WORDS, BIT_TILE, BYTE_TILE, CACHED_WORDS, EXPANDED_ROWS,
+    FLOAT_PRODUCTS_PER_THREAD, FLOAT_TILE_ROWS, GATHERED_FILTERS, LINE_POSITIONS, PLANE_TILE,
+    TILE_FLOATS, TILE_ROWS, TILE_WORDS, WORD_PRODUCTS_PER_THREAD,
+};
 use crate::{Element, PackedWeights};
 
 /// How a forward is computed.
@@ -99,9 +104,9 @@ impl<'a> GemmPlan<'a> {
         let words = windows.gathered_words().saturating_mul(storage.planes());
         let work = elements.saturating_mul(filters_per_element).saturating_mul(words);
         let partition = Partition {
-            blocks: blocks(work, WORDS_PER_BLOCK),
+            blocks: blocks(work, WORD_PRODUCTS_PER_THREAD),
             filters_together: (tile.panels * PANEL).next_multiple_of(filters_per_element),
-            positions_together: if geometry.groups() == 1 { MIN_ROWS } else { 0 },
+            positions_together: if geometry.groups() == 1 { TILE_ROWS } else { 0 },
         };
         GemmPlan { exact, format, packed, windows, tile, partition }
     }
@@ -124,8 +129,8 @@ fn format(exact: Exact<'_>, isa: Isa, geometry: &Geometry) -> CodeFormat {
 /// joined by gathering, where enough filters pay for it.
 fn windows(geometry: &Geometry, packed: &WordLayout, tiles: bool) -> WordLayout {
     let width = geometry.output[2];
-    let short = width < SHORT_LINE && geometry.positions() > width;
-    let join = tiles && short && geometry.group_filters() >= FILTERS_GATHERED_FOR;
+    let short = width < LINE_POSITIONS && geometry.positions() > width;
+    let join = tiles && short && geometry.group_filters() >= GATHERED_FILTERS;
     let in_place = packed.in_place(geometry).filter(|_| !join);
     in_place.or_else(|| packed.lines_of_bits(geometry)).unwrap_or(*packed)
 }
@@ -142,15 +147,16 @@ impl TileShape {
         target: &Target<'_, T>,
     ) -> Self {
         let side_by_side = target.is_side_by_side();
-        let (mut rows, panels) = match (side_by_side, format) {
-            (true, CodeFormat::Planes) => (64, 16),
-            (true, CodeFormat::Bytes) => (64, if tiles { 8 } else { 4 }),
-            (false, _) => (128, 2),
+        let [mut rows, panels] = match (side_by_side, format) {
+            (true, CodeFormat::Planes) => BIT_TILE,
+            (true, CodeFormat::Bytes) if tiles => AMX_TILE,
+            (true, CodeFormat::Bytes) => BYTE_TILE,
+            (false, _) => PLANE_TILE,
         };
         let panels = geometry.group_filters().div_ceil(PANEL).clamp(2, panels);
         if !windows.direct {
-            let words = if tiles { 4 * TILE_WORDS } else { TILE_WORDS };
-            rows = rows.min(words / windows.gathered_words().max(1)).max(MIN_ROWS);
+            let words = if tiles { AMX_TILE_WORDS } else { TILE_WORDS };
+            rows = rows.min(words / windows.gathered_words().max(1)).max(TILE_ROWS);
         }
         let cached_panels = match side_by_side || !windows.direct {
             _ if geometry.positions() <= rows => geometry.filters.div_ceil(PANEL),
@@ -188,7 +194,7 @@ impl FloatPlan {
         target: &Target<'_, T>,
     ) -> Self {
         let geometry = &problem.geometry;
-        let few = geometry.batch.saturating_mul(geometry.positions()) < MANY_ROWS;
+        let few = geometry.batch.saturating_mul(geometry.positions()) < EXPANDED_ROWS;
         let weights = match weights.codes() {
             Codes::Values(_) => FloatWeights::Values,
             Codes::Panels(panels, _) if few && panels.planes() == 1 => FloatWeights::Codes,
@@ -197,70 +203,33 @@ impl FloatPlan {
         let row_len = geometry.row_len().max(1);
         let (filters_together, positions_together) = match weights {
             // A thread that has a share of the rows would read all weights.
-            FloatWeights::Codes if geometry.groups() == 1 => (2 * PANEL, MANY_ROWS),
+            FloatWeights::Codes if geometry.groups() == 1 => (2 * PANEL, EXPANDED_ROWS),
             _ => (usize::MAX, 0),
         };
         let (outputs, _) = target.elements();
-        let blocks = blocks(outputs.saturating_mul(row_len), PRODUCTS_PER_BLOCK);
+        let blocks = blocks(outputs.saturating_mul(row_len), FLOAT_PRODUCTS_PER_THREAD);
         let partition = Partition { blocks, filters_together, positions_together };
-        FloatPlan { weights, tile_rows: (TILE_LEN / row_len).clamp(1, 64), partition }
+        FloatPlan {
+            weights,
+            tile_rows: (TILE_FLOATS / row_len).clamp(1, FLOAT_TILE_ROWS),
+            partition,
+        }
     }
 }
 
-/// A tile of gathered windows has at most so many words, if that leaves it `MIN_ROWS`.
-const TILE_WORDS: usize = 1 << 15;
-const MIN_ROWS: usize = 8;
-
-/// Words of panels that stay in the second cache.
-const CACHED_WORDS: usize = 1 << 16;
-
-/// Words times filters below which a second thread costs more than it saves.
-const WORDS_PER_BLOCK: usize = 1 << 17;
-
-/// Output positions of lines that tiles of AMX join, and how many filters must use the gathered
-/// windows.
-const SHORT_LINE: usize = 12;
-const FILTERS_GATHERED_FOR: usize = 64;
-
-/// Windows of floats are gathered in tiles of at most this many, unless one window is larger.
-const TILE_LEN: usize = 1 << 18;
-
-/// Products of floats below which a second thread costs more than it saves.
-const PRODUCTS_PER_BLOCK: usize = 1 << 18;
-
-/// Products of bits that are made in the time of other work.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct CostModel {
-    /// Of a product of bytes.
-    byte: usize,
-    /// Of making a number from a code that is held in planes.
-    expansion: usize,
-}
-
 impl CostModel {
-    /// Of the kernels of an instruction set. What is said to be measured is so on a core of a
-    /// Zen 3, with 512 rows, filters and inputs; the rest is reckoned from instructions.
+    /// Of the kernels of an instruction set.
     pub(crate) fn of(isa: Isa) -> Self {
-        let (byte, expansion) = match isa {
-            // Measured 33 where the compiler has SSE2 for bits; about 10 without vectors.
-            Isa::Portable => (16, 10),
-            // Measured 3.6 for narrow codes; 1x3 and 3x1 bits take as long in either form.
-            Isa::Avx2 => (3, 40),
-            // As many products of bits a cycle as with AVX2, about 100, for 64 of bytes.
-            Isa::AvxVnni => (1, 40),
-            // Measured 3.2 on an Emerald Rapids: 390 products of bits a cycle for 115 of bytes.
-            Isa::Avx512 if starts_two_byte_products() => (3, 150),
-            // Half as many of bytes, less what it takes to pack several planes.
-            Isa::Avx512 => (5, 150),
-            // Measured 1.2 on the same for dense layers; convolutions by 1x2 and 2x1 bits are up to
-            // 1.4 times faster in planes, so that these stay.
-            Isa::Amx => (2, 100),
-            // An instruction makes 43 products of bits, or 8 of bytes, and these must be unpacked.
-            Isa::Neon => (4, 40),
-            // 43 for 16 of bytes, or 11 with what it takes to unpack them.
-            Isa::Dotprod => (3, 40),
-        };
-        CostModel { byte, expansion }
+        match isa {
+            Isa::Portable => Self::PORTABLE,
+            Isa::Avx2 => Self::AVX2,
+            Isa::AvxVnni => Self::AVX_VNNI,
+            Isa::Avx512 if starts_two_byte_products() => Self::AVX512_TWO,
+            Isa::Avx512 => Self::AVX512_ONE,
+            Isa::Amx => Self::AMX,
+            Isa::Neon => Self::NEON,
+            Isa::Dotprod => Self::DOTPROD,
+        }
     }
 
     /// How to hold the codes of weights. One bit always is a plane.

@@ -18,18 +18,13 @@ use super::arch::{Avx2, Avx512, Vectors};
 use super::prefetch::prefetch;
 use super::{Code, Kernel, same_type};
 use crate::Element;
+use crate::tuning::{PLANE_VALUES_AHEAD, ROW_BYTES_AHEAD};
 use ndarray::ArrayView2;
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
 
 /// Numbers that are compared at a time.
 const BLOCK: usize = 32;
-
-/// How many bytes of rows are asked for before they are packed.
-const BYTES_AHEAD: isize = 4096;
-
-/// How many numbers of a plane are asked for before they are packed.
-const NUMBERS_AHEAD: usize = 2 * BLOCK;
 
 impl Kernel {
     /// Packs the 1-bit codes of rows of `width` numbers each. Every row starts a new word, its
@@ -118,7 +113,7 @@ impl<T: Element> Pack for Rows<'_, T> {
         for (row, words) in rows.chunks_exact(width).zip(words) {
             let (blocks, rest) = row.as_chunks::<BLOCK>();
             for (numbers, word) in blocks.iter().zip(&mut *words) {
-                prefetch(numbers, 1, BYTES_AHEAD);
+                prefetch(numbers, 1, ROW_BYTES_AHEAD);
                 *word = compare.bits(compare.at_least(numbers, threshold, &mut nans));
             }
             if !rest.is_empty() {
@@ -188,8 +183,8 @@ impl<T: Element> Planes<'_, T> {
     #[inline(always)]
     fn ahead(&self, start: usize) -> isize {
         let (count, len) = self.planes.dim();
-        let numbers = match (start + NUMBERS_AHEAD).checked_sub(len) {
-            None => NUMBERS_AHEAD as isize,
+        let numbers = match (start + PLANE_VALUES_AHEAD).checked_sub(len) {
+            None => PLANE_VALUES_AHEAD as isize,
             Some(past) => {
                 let planes = self.planes.strides()[0].wrapping_mul(count as isize);
                 planes.wrapping_add(past as isize - start as isize)

@@ -1,9 +1,7 @@
 //! When to share work among threads.
 
+use crate::tuning::VALUES_PER_THREAD;
 use rayon::prelude::*;
-
-/// Numbers below which waking a second thread costs more than quantizing them all on one.
-const NUMBERS: usize = 1 << 16;
 
 /// Into how many blocks to divide `work`, none much smaller than `least`. On one thread it is not
 /// divided: handing even that to the pool takes time. Little work does not ask how many threads there
@@ -18,6 +16,21 @@ pub(crate) fn blocks(work: usize, least: usize) -> usize {
     }
 }
 
+/// How many threads there are for `work`: one, without asking, if it has not `least` for each of two.
+pub(crate) fn threads(work: usize, least: usize) -> usize {
+    if blocks(work, least) == 1 { 1 } else { rayon::current_num_threads() }
+}
+
+/// Calls both, on two of so many threads.
+pub(crate) fn join(threads: usize, a: impl FnOnce() + Send, b: impl FnOnce() + Send) {
+    if threads > 1 {
+        rayon::join(a, b);
+    } else {
+        a();
+        b();
+    }
+}
+
 /// Calls `f` with each chunk of `len` elements, which hold so many numbers each, and its number, on
 /// several threads if that pays. Returns whether any call returned true.
 pub(crate) fn any_chunk<L: Send>(
@@ -28,7 +41,7 @@ pub(crate) fn any_chunk<L: Send>(
 ) -> bool {
     let or = |a, b| a | b;
     let work = elements.len().saturating_mul(numbers);
-    if elements.len() <= len || blocks(work, NUMBERS) == 1 {
+    if elements.len() <= len || blocks(work, VALUES_PER_THREAD) == 1 {
         return elements.chunks_mut(len).enumerate().map(|(i, chunk)| f(i, chunk)).fold(false, or);
     }
     let chunks = elements.par_chunks_mut(len).enumerate();

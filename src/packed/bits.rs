@@ -8,11 +8,8 @@ use crate::kernel::Kernel;
 use crate::memory::parallel::any_chunk;
 use crate::packed::layout::WordLayout;
 use crate::packed::nhwc::channels_are_closest;
+use crate::tuning::PACKED_VALUES;
 use ndarray::{ArrayView4, ArrayView5, Axis, s};
-
-/// Numbers that are packed at a time, by one thread: most images of which all planes are short, so
-/// that these are packed whole.
-const PART: usize = 1 << 16;
 
 /// Packs the 1-bit codes of `x` (N, C, D, H, W), whatever its strides. Returns whether there is a
 /// NaN among its numbers, in which case the codes mean nothing.
@@ -34,7 +31,7 @@ pub(crate) fn pack_input<T: Element>(
     let lengths = [depth, height, width];
     let axis = (1..4).find(|axis| lengths[axis - 1] > 1).unwrap_or(3);
     let slice_pixels: usize = lengths[axis..].iter().product();
-    let slices = (PART / (slice_pixels * channels)).max(1);
+    let slices = (PACKED_VALUES / (slice_pixels * channels)).max(1);
     let image_words = depth * height * width * pixel_words;
     let part_words = slices * slice_pixels * pixel_words;
     let parts = image_words.div_ceil(part_words);

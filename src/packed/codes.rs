@@ -7,10 +7,8 @@ use crate::memory::parallel::any_chunk;
 use crate::packed::layout::WordLayout;
 use crate::packed::nhwc::channels_are_closest;
 use crate::quantizer::ActivationCoder;
+pub(crate) use crate::tuning::CODED_VALUES as RUN;
 use ndarray::{ArrayView1, ArrayView2, ArrayView4, ArrayView5, Axis};
-
-/// Numbers whose codes are computed together, by vectors.
-pub(crate) const RUN: usize = 128;
 
 /// Writes the code of every activation of `x` (N, C, D, H, W), whatever its strides, by the coder
 /// of its image. Returns whether there is a NaN among them.

@@ -14,10 +14,7 @@ use crate::geometry::Geometry;
 use crate::memory::{product, reserve, take_aligned};
 use crate::packed::bit_writer::BitWriter;
 use crate::packed::format::CodeFormat;
-
-/// Padding is laid around an image only as long as it makes it at most so many times larger;
-/// a long window over little else but padding is gathered.
-pub(crate) const PADDED_SIZE: usize = 4;
+pub(crate) use crate::tuning::PADDED_GROWTH as PADDED_SIZE;
 
 /// See the module.
 #[derive(Clone, Copy, Debug)]

@@ -4,10 +4,8 @@ use crate::Element;
 use crate::kernel::Kernel;
 use crate::memory::matrix_mut;
 use crate::memory::parallel::any_chunk;
+use crate::tuning::QUANTIZED_VALUES;
 use ndarray::{ArrayView4, ArrayView5, Axis};
-
-/// Numbers that are brought together before they are quantized in place.
-const BLOCK: usize = 1 << 10;
 
 /// Brings the channels of each pixel of `x` (N, C, D, H, W) together, whatever its strides, and has
 /// them quantized in place by the quantizer of their image.
@@ -35,7 +33,9 @@ fn quantize_image<T: Element>(
     let channels = image.len_of(Axis(0));
     let pixels = image.permuted_axes([1, 2, 3, 0]);
     if let Some(pixels) = pixels.as_slice() {
-        for (lanes, pixels) in lanes.chunks_mut(BLOCK).zip(pixels.chunks(BLOCK)) {
+        for (lanes, pixels) in
+            lanes.chunks_mut(QUANTIZED_VALUES).zip(pixels.chunks(QUANTIZED_VALUES))
+        {
             lanes.copy_from_slice(pixels);
             quantize(lanes);
         }
@@ -52,7 +52,7 @@ fn quantize_image<T: Element>(
             lanes.zip(&plane).for_each(|(lane, &x)| *lane = x);
         }
     }
-    lanes.chunks_mut(BLOCK).for_each(quantize);
+    lanes.chunks_mut(QUANTIZED_VALUES).for_each(quantize);
 }
 
 /// Whether the channels of a pixel lie closer to each other than to those of other pixels.

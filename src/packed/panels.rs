@@ -6,6 +6,7 @@ use crate::memory::Aligned;
 use crate::memory::parallel::blocks;
 use crate::memory::{product, zeros};
 use crate::packed::format::{CodeFormat, Storage};
+use crate::tuning::WEIGHTS_PER_THREAD;
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -30,9 +31,6 @@ impl PartialEq for Panels {
             }
     }
 }
-
-/// Weights below which a second thread costs more than it saves.
-const WEIGHTS_PER_BLOCK: usize = 1 << 16;
 
 /// Where the codes of a filter are written to.
 #[derive(Debug)]
@@ -211,7 +209,7 @@ impl Panels {
         };
         let work = sums.len().saturating_mul(row_len);
         let sums = sums.chunks_mut(PANEL);
-        match blocks(work, WEIGHTS_PER_BLOCK) {
+        match blocks(work, WEIGHTS_PER_THREAD) {
             1 => panels.into_iter().zip(sums).enumerate().try_for_each(set_panel),
             _ => {
                 let panels: Vec<_> = panels.into_iter().zip(sums).collect();

@@ -9,7 +9,8 @@ use crate::Result;
 use crate::geometry::Geometry;
 use crate::memory::{product, take};
 use crate::packed::bit_writer::BitWriter;
-use crate::packed::layout::{PADDED_SIZE, WordLayout};
+use crate::packed::layout::WordLayout;
+use crate::tuning::PADDED_GROWTH;
 
 /// Bits that are copied at a time: so many are in two words, wherever they begin.
 const FIELD: usize = 32;
@@ -25,7 +26,7 @@ impl WordLayout {
         let [depth, height, width] = geometry.padded_input();
         let line_bits = product(&[width, self.channel_bits], "padded input").ok()?;
         let pixels = product(&[depth, height, width], "padded input").ok()?;
-        if pixels / PADDED_SIZE > geometry.pixels() {
+        if pixels / PADDED_GROWTH > geometry.pixels() {
             return None;
         }
         let plane_words = line_bits.div_ceil(32) + 1;

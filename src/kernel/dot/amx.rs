@@ -2,23 +2,15 @@
 
 use super::tiles::{self, PanelTiles, RowTiles, Run, SIDE, SumTiles, Tiles, Words};
 use super::{Rows, Weights, Width, avx512};
+use crate::tuning::{AMX_ROWS, AMX_UNPACKED_STEPS, AMX_WORK};
 use std::arch::asm;
 use std::arch::x86_64::*;
 use std::mem::{MaybeUninit, offset_of};
 
-/// Fewer rows do not make up for loading the panels as tiles, nor less work for setting them up:
-/// rows times words times filters.
-const LEAST_ROWS: usize = 6;
-const LEAST_WORK: usize = 1 << 15;
-
-/// Steps for which two panels of narrow weights are unpacked: with the rows, they stay in the first
-/// cache.
-const NARROW_STEPS: usize = 16;
-
 /// Whether there is enough to do.
 pub(super) fn pays(rows: Rows<'_>, weights: Weights<'_>) -> bool {
     let work = rows.count() * weights.panels.len() * weights.width.span();
-    rows.count() >= LEAST_ROWS && work >= LEAST_WORK
+    rows.count() >= AMX_ROWS && work >= AMX_WORK
 }
 
 /// Writes to `sums[row * stride + filter]` what [`Kernel::dot`](super::Kernel::dot) hands over.
@@ -37,10 +29,10 @@ pub(super) unsafe fn sum_products(
         match weights.width {
             Width::Bits8 => tiles::sum_products::<Amx, 1, 1>(rows, weights, sums, stride),
             Width::Bits4 => {
-                tiles::sum_products::<Amx, 2, NARROW_STEPS>(rows, weights, sums, stride)
+                tiles::sum_products::<Amx, 2, AMX_UNPACKED_STEPS>(rows, weights, sums, stride)
             }
             Width::Bits2 => {
-                tiles::sum_products::<Amx, 4, NARROW_STEPS>(rows, weights, sums, stride)
+                tiles::sum_products::<Amx, 4, AMX_UNPACKED_STEPS>(rows, weights, sums, stride)
             }
         }
     }

@@ -24,6 +24,7 @@ use super::arch::Vectors;
 use super::blocks::{BlockKernel, blocks, run_over};
 use super::prefetch::prefetch;
 use super::{Code, Epilogue, Isa, Kernel, PANEL, Rows, Vector};
+use crate::tuning::BYTE_PANEL_BYTES_AHEAD;
 pub(crate) use width::Width;
 
 /// Words of the longest row whose sum cannot overflow 32 bits: four products of 255 and -128 each.
@@ -84,10 +85,6 @@ trait Dot<const SPAN: usize>: Copy {
 
 /// Sums of a block of rows and panels.
 type BlockSums<V, const M: usize, const P: usize> = [[<V as Vector>::Ints; P]; M];
-
-/// How far ahead a panel is fetched for a single row, which may come in from memory: over the ends
-/// of pages, where the CPU stops.
-const AHEAD: isize = 32 * 64;
 
 /// Sums products block by block.
 struct SumProducts<'a, D, E, const SPAN: usize> {
@@ -159,8 +156,9 @@ impl<D: Dot<SPAN>, const SPAN: usize, const M: usize, const P: usize> Code
                     let packed: [_; P] =
                         std::array::from_fn(|p| d.load(&*panel.add(p * panel_words)));
                     if M == 1 {
-                        (0..P)
-                            .for_each(|p| prefetch(panel.wrapping_add(p * panel_words), 1, AHEAD));
+                        (0..P).for_each(|p| {
+                            prefetch(panel.wrapping_add(p * panel_words), 1, BYTE_PANEL_BYTES_AHEAD)
+                        });
                     }
                     for (w, &offset) in offsets.iter().enumerate() {
                         let filters = packed.map(|packed| d.unpack(packed, w));

@@ -7,6 +7,7 @@
 //! each other; if not, or if there are fewer at the end, they are gathered before.
 
 use super::{PANEL, Rows, Weights};
+use crate::tuning::AMX_TILE_PAIRS as PAIRS;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
@@ -77,9 +78,6 @@ pub(super) trait Tiles {
     /// The CPU must have what the tiles go with.
     unsafe fn unpack<const SPAN: usize>(packed: &Words, to: &mut [MaybeUninit<Words>; SPAN]);
 }
-
-/// Pairs of tiles of rows that are multiplied with a panel before the next.
-const PAIRS: usize = 2;
 
 /// Steps whose sums stay in registers.
 const STEPS: usize = 64;
@@ -193,7 +191,7 @@ impl<const N: usize> Steps<N> {
     ///
     /// # Safety
     /// The CPU must have what the tiles go with. The pairs are some of these rows, no more than
-    /// `PAIRS`.
+    /// [`AMX_TILE_PAIRS`](PAIRS).
     #[inline(always)]
     unsafe fn set_rows<T: Tiles>(
         &mut self,

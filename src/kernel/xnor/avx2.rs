@@ -15,12 +15,10 @@
 use super::FilterPlanes;
 use crate::kernel::arch::Avx2;
 use crate::kernel::{Code, Epilogue, PANEL, Rows, Vector};
+use crate::tuning::PAIRED_ROWS;
 use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
 use std::ops::Range;
-
-/// Rows of which the pairs are held.
-const HELD_ROWS: usize = 16;
 
 /// Rows that are computed at a time with half a panel: as many as the registers hold.
 const ROWS: usize = 4;
@@ -36,14 +34,14 @@ const PAIRS: usize = WORDS / 2;
 const FOURS: usize = u8::MAX as usize / 8;
 
 /// Some words of rows, in pairs: the first of each, then the parity of both.
-type HeldRows = MaybeUninit<[[u32; WORDS]; HELD_ROWS]>;
+type PairedRows = MaybeUninit<[[u32; WORDS]; PAIRED_ROWS]>;
 
 /// The parities of the pairs of a panel.
 type Parities = MaybeUninit<[[u32; PANEL]; PAIRS]>;
 
 /// See [`Kernel::xnor_buffer`](super::Kernel::xnor_buffer).
 pub(super) fn buffer_len(row_words: usize, planes: usize, filters: usize) -> usize {
-    if row_words.div_ceil(WORDS) * planes > 1 { HELD_ROWS * filters } else { 0 }
+    if row_words.div_ceil(WORDS) * planes > 1 { PAIRED_ROWS * filters } else { 0 }
 }
 
 /// See [`Kernel::xnor`](super::Kernel::xnor).
@@ -59,13 +57,13 @@ pub(super) unsafe fn xnor<E: Epilogue>(
 ) {
     let (row_words, filter_count) = (rows.offsets().len(), filters.panels * PANEL);
     let planes = rows.planes() * filters.planes;
-    let kept_rows = buffer_len(row_words, planes, filter_count) / HELD_ROWS;
-    assert!(buffer.len() >= HELD_ROWS.min(rows.count()) * kept_rows);
+    let kept_rows = buffer_len(row_words, planes, filter_count) / PAIRED_ROWS;
+    assert!(buffer.len() >= PAIRED_ROWS.min(rows.count()) * kept_rows);
     // Parts of about the same length, of whole fours.
     let part = row_words.div_ceil(row_words.div_ceil(WORDS).max(1)).next_multiple_of(4).max(4);
-    let mut held = HeldRows::uninit();
-    for first in (0..rows.count()).step_by(HELD_ROWS) {
-        let count = HELD_ROWS.min(rows.count() - first);
+    let mut held = PairedRows::uninit();
+    for first in (0..rows.count()).step_by(PAIRED_ROWS) {
+        let count = PAIRED_ROWS.min(rows.count() - first);
         for start in (0..row_words.max(1)).step_by(part) {
             let words = start..row_words.min(start + part);
             for plane in 0..rows.planes() {
@@ -106,7 +104,7 @@ struct PanelPart<'a> {
 struct CountBits<'a, E> {
     v: Avx2,
     part: Part,
-    held: &'a HeldRows,
+    held: &'a PairedRows,
     filters: FilterPlanes<'a>,
     buffer: &'a mut [i32],
     epilogue: &'a mut E,
@@ -180,9 +178,9 @@ impl<E: Epilogue> CountBits<'_, E> {
 /// Holds the words of a part, a last one that is left over as a pair with 0.
 ///
 /// # Safety
-/// The rows must have these words. There are no more than [`HELD_ROWS`] rows, of [`WORDS`] words.
+/// The rows must have these words. There are no more than [`PAIRED_ROWS`] rows, of [`WORDS`] words.
 #[target_feature(enable = "avx2")]
-unsafe fn hold(rows: Rows<'_>, part: &Part, held: &mut HeldRows) {
+unsafe fn hold(rows: Rows<'_>, part: &Part, held: &mut PairedRows) {
     let offsets = &rows.offsets()[part.words.clone()];
     let (pairs, last) = offsets.as_chunks::<2>();
     for i in 0..part.count {

@@ -7,10 +7,8 @@ use super::Xnor;
 use crate::kernel::PANEL;
 use crate::kernel::arch::Avx512;
 use crate::kernel::prefetch::prefetch;
+use crate::tuning::BIT_PANEL_BYTES_AHEAD;
 use std::arch::x86_64::*;
-
-/// How far ahead a panel is fetched for a single row, for which it comes in from farther away.
-const AHEAD: isize = 16 * 64;
 
 impl Xnor for Avx512 {
     #[inline]
@@ -36,7 +34,7 @@ impl Xnor for Avx512 {
                 let filters: [_; P] = std::array::from_fn(|p| {
                     let at = panel.add(p * panel_len);
                     if M == 1 {
-                        prefetch(at, 2 * PANEL, AHEAD);
+                        prefetch(at, 2 * PANEL, BIT_PANEL_BYTES_AHEAD);
                     }
                     [_mm512_loadu_si512(at.cast()), _mm512_loadu_si512(at.add(PANEL).cast())]
                 });
