@@ -214,7 +214,26 @@ impl Exact for i64 {
     }
 }
 
-/// The same in vectors. Lanes of no filter may hold anything.
+/// A sum of a kernel, which an accumulator holds.
+pub(crate) trait Sum<A>: Copy {
+    fn accumulated(self) -> A;
+}
+
+impl<A: Exact> Sum<A> for i32 {
+    #[inline(always)]
+    fn accumulated(self) -> A {
+        A::of_sum(self)
+    }
+}
+
+impl Sum<i64> for i64 {
+    #[inline(always)]
+    fn accumulated(self) -> i64 {
+        self
+    }
+}
+
+/// An accumulator in vectors. Lanes of no filter may hold anything.
 pub(crate) trait ExactLanes: Exact {
     type Lanes<V: Vector>: Copy;
     fn splat<V: Vector>(self, v: V) -> Self::Lanes<V>;

@@ -107,6 +107,12 @@ impl<'a> Numerators<'a> {
         (image * self.geometry.positions() + position) * self.geometry.groups() + group
     }
 
+    /// Whether the offsets are the same at all positions, and nothing is added for a row.
+    #[inline(always)]
+    fn are_rows_alike(&self) -> bool {
+        self.row_sums.is_empty() && self.padding.has_one_class()
+    }
+
     /// The offsets of all filters at a position, and what is added for a row there.
     #[inline(always)]
     fn terms<A: Exact>(&self, position: usize, index: usize) -> (&'a [A], A) {
@@ -202,8 +208,22 @@ impl<V: Vector, O: Output> Code for Take<'_, '_, V, O> {
         let Tile { rows, ref filters, .. } = outputs.outputs.tile;
         let panels = filters.len().div_ceil(PANEL);
         for row in 0..rows {
-            for panel in 0..panels {
-                let sums = panel_of(sums, row * stride + panel * PANEL, 0);
+            let sums = &sums[row * stride..];
+            let mut panel = 0;
+            // Several panels at a time, so that what is done for a row is done less often.
+            while let Some(of_panels) = sums.get(panel * PANEL..(panel + 4) * PANEL)
+                && panel + 4 <= panels
+            {
+                let (of_panels, _) = of_panels.as_chunks();
+                let mut sums = [v.ints(0); 4];
+                for p in 0..4 {
+                    sums[p] = v.load_ints(&of_panels[p]);
+                }
+                outputs.block(v, row, panel, &[sums]);
+                panel += 4;
+            }
+            for panel in panel..panels {
+                let sums = panel_of(sums, panel * PANEL, 0);
                 outputs.block(v, row, panel, &[[v.load_ints(&sums)]]);
             }
         }

@@ -149,6 +149,12 @@ impl Padding {
         self.classes.get(position).map_or(0, |&class| class as usize)
     }
 
+    /// Whether all positions are of one border class.
+    #[inline(always)]
+    pub(crate) fn has_one_class(&self) -> bool {
+        self.classes.is_empty()
+    }
+
     /// Twice the offsets, `[class][filter]`.
     pub(crate) fn i64(&self) -> &[i64] {
         if self.classes.is_empty() { &self.base } else { &self.offsets }

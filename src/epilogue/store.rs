@@ -1,6 +1,6 @@
 //! Where outputs are written: those of consecutive positions, however they lie.
 
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, OutputRows};
 use ndarray::{ArrayView1, ArrayViewMut1, ArrayViewMut2, ArrayViewMut4, Axis, ShapeBuilder, s};
 
 /// Consecutive positions of (filters, depth, height, width).
@@ -37,8 +37,7 @@ impl<'a, O> Positions<'a, O> {
 /// The outputs of consecutive positions, a row of each that is a slice. Where those of a position do
 /// not lie side by side, they are written to a buffer first.
 pub(crate) struct Rows<'a, O> {
-    /// (output, row)
-    rows: ArrayViewMut2<'a, O>,
+    rows: OutputRows<'a, O>,
     /// Where they belong, if they are in the buffer.
     out: Option<Positions<'a, O>>,
 }
@@ -55,31 +54,32 @@ impl<'a, O: Copy> Rows<'a, O> {
         let (filters, between_filters) = (out.len_of(Axis(0)), out.strides()[0]);
         match Positions::new(out, start, count) {
             Positions::Merged(rows) if filters == 1 || between_filters == 1 => {
-                Rows { rows, out: None }
+                Rows { rows: OutputRows::new(rows), out: None }
             }
             out => {
                 let shape = (filters, count).strides((1, filters));
                 let rows = ArrayViewMut2::from_shape(shape, buffer).expect("as long as the rows");
-                Rows { rows, out: Some(out) }
+                Rows { rows: OutputRows::new(rows), out: Some(out) }
             }
         }
     }
 
-    /// A row, if there is such.
+    /// A row.
     #[inline(always)]
     pub(crate) fn row(&mut self, i: usize) -> &mut [O] {
-        self.rows.index_axis_mut(Axis(1), i).into_slice().unwrap_or_default()
+        self.rows.row(i)
     }
 
     /// How many rows there are.
     pub(crate) fn count(&self) -> usize {
-        self.rows.ncols()
+        self.rows.count()
     }
 
     /// Moves what has been written to where it belongs.
     #[inline(always)]
     pub(crate) fn finish(self, kernel: Kernel) {
         let Rows { rows, out } = self;
+        let rows = rows.into_array();
         let (filters, rows) = (rows.nrows(), rows.reversed_axes().into_slice());
         match (out, rows) {
             (Some(Positions::Merged(out)), Some(rows))

@@ -3,8 +3,8 @@
 
 use crate::Element;
 use crate::element::{Family, Typed};
-use crate::epilogue::exact::{Accumulator, Exact, ExactLanes};
-use crate::epilogue::{Numerators, Output, TileOutputs, panel_of};
+use crate::epilogue::exact::{Accumulator, Exact, ExactLanes, Sum};
+use crate::epilogue::{Numerators, Output, TileOutputs};
 use crate::kernel::{Code, Kernel, PANEL, Vector};
 use crate::options::OutputForm;
 use ndarray::{ArrayView5, s};
@@ -24,13 +24,6 @@ pub(crate) struct OutputScale<'a, T> {
     pub(crate) bias: &'a [T],
 }
 
-/// What the floats of a panel are scaled with. What there is none of leaves every number as it is, a
-/// zero of either sign too: a scale of 1, a bias of -0.
-pub(super) struct PanelScale<T> {
-    pub(super) scales: [T; PANEL],
-    pub(super) bias: [T; PANEL],
-}
-
 impl<T: Element> OutputScale<'_, T> {
     /// What becomes of one numerator, without K.
     pub(crate) fn output(&self, filter: usize, numerator: i64, denominator: i64) -> T {
@@ -48,13 +41,8 @@ impl<T: Element> OutputScale<'_, T> {
             OutputForm::Dot => (-T::zero(), T::one()),
             OutputForm::Offset { .. } => (T::of_integer(self.row_len as i64), T::of(0.5)),
         };
-        let panels = dots.chunks(PANEL).zip(out.chunks_mut(PANEL)).enumerate();
-        for (i, (dots, out)) in panels {
-            let mut values = panel_of(dots, 0, T::zero());
-            values.iter_mut().for_each(|dot| *dot = (addend + *dot) * factor);
-            let values = self.of_filters(first_filter + i * PANEL).scaled(values, k);
-            out.copy_from_slice(&values[..out.len()]);
-        }
+        out.iter_mut().zip(dots).for_each(|(out, &dot)| *out = (addend + dot) * factor);
+        self.scale(first_filter, k, out);
     }
 
     #[inline(always)]
@@ -62,23 +50,19 @@ impl<T: Element> OutputScale<'_, T> {
         self.k_map.get(row).copied().unwrap_or(T::one())
     }
 
+    /// The last steps for the filters from one on, of a row with this K: times the scale, times K, plus
+    /// the bias. What there is none of would leave every number as it is.
     #[inline(always)]
-    fn of_filters(&self, first: usize) -> PanelScale<T> {
-        PanelScale {
-            scales: panel_of(self.scales, first, T::one()),
-            bias: panel_of(self.bias, first, -T::zero()),
+    fn scale(&self, first_filter: usize, k: T, out: &mut [T]) {
+        if let Some(scales) = self.scales.get(first_filter..) {
+            out.iter_mut().zip(scales).for_each(|(out, &scale)| *out *= scale);
         }
-    }
-}
-
-impl<T: Element> PanelScale<T> {
-    #[inline(always)]
-    fn scaled(&self, values: [T; PANEL], k: T) -> [T; PANEL] {
-        let mut scaled = values;
-        for f in 0..PANEL {
-            scaled[f] = values[f] * self.scales[f] * k + self.bias[f];
+        if k != T::one() {
+            out.iter_mut().for_each(|out| *out *= k);
         }
-        scaled
+        if let Some(bias) = self.bias.get(first_filter..) {
+            out.iter_mut().zip(bias).for_each(|(out, &bias)| *out += bias);
+        }
     }
 }
 
@@ -98,23 +82,20 @@ impl<T: Element> Denominator<T> {
         Denominator { denominator, inverse: denominator.recip(), fused }
     }
 
-    /// Quotients of integers, rounded as a division rounds them, which takes several times as long
-    /// as two fused instructions: see [`Vector::quotient`].
+    /// Makes quotients of integers, rounded as a division rounds them, which takes several times as
+    /// long as two fused instructions: see [`Vector::quotient`].
     #[inline(always)]
-    fn divide(self, mut numerators: [T; PANEL]) -> [T; PANEL] {
+    pub(super) fn divide(self, numerators: &mut [T]) {
         let Denominator { denominator, inverse, fused } = self;
         if denominator == T::one() {
-            return numerators;
-        }
-        if !fused {
+        } else if fused {
+            for n in numerators {
+                let estimate = *n * inverse;
+                *n = (-estimate).mul_add(denominator, *n).mul_add(inverse, estimate);
+            }
+        } else {
             numerators.iter_mut().for_each(|n| *n /= denominator);
-            return numerators;
         }
-        for n in &mut numerators {
-            let estimate = *n * inverse;
-            *n = (-estimate).mul_add(denominator, *n).mul_add(inverse, estimate);
-        }
-        numerators
     }
 }
 
@@ -146,77 +127,56 @@ impl<'a, T: Element> FloatOutput<'a, T> {
         unscaled && self.denominator.denominator == T::one()
     }
 
-    /// The formula.
+    /// Makes the outputs of a row with some panels: the formula, step by step. Sums of the filters in
+    /// these panels that the tile does not have are passed over.
     #[inline(always)]
-    pub(super) fn values<A: Exact>(
-        &self,
-        sums: [A; PANEL],
-        (offsets, of_row): ([A; PANEL], A),
-        scale: &PanelScale<T>,
-        k: T,
-    ) -> [T; PANEL] {
-        let factor = A::of_twice(self.numerators.zero_points.sum_factor);
-        let mut numerators = [T::zero(); PANEL];
-        for f in 0..PANEL {
-            numerators[f] = (factor * sums[f] + (offsets[f] + of_row)).to_float();
-        }
-        scale.scaled(self.denominator.divide(numerators), k)
-    }
-
-    /// Makes the outputs of a row with a panel.
-    #[inline(always)]
-    fn panel<A: Exact>(
+    fn row<A: Exact, S: Sum<A>>(
         &self,
         outputs: &mut TileOutputs<'_, T>,
         row: usize,
         panel: usize,
-        sums: [A; PANEL],
+        sums: &[S],
     ) {
         let index = outputs.index + row * self.numerators.geometry.groups();
-        let (offsets, of_row) = self.numerators.terms(outputs.tile.position + row, index);
-        let first = outputs.first_filter(panel);
-        let offsets = panel_of(offsets, first, A::default());
-        let scale = self.scale.of_filters(first);
-        let values = self.values(sums, (offsets, of_row), &scale, self.scale.k(index));
-        let lanes = outputs.lanes(panel);
-        let to = first + lanes.start - outputs.tile.filters.start;
-        outputs.rows.row(row)[to..][..lanes.len()].copy_from_slice(&values[lanes]);
+        let (offsets, of_row) = self.numerators.terms::<A>(outputs.tile.position + row, index);
+        let (first, tile) = (outputs.first_filter(panel), &outputs.tile.filters);
+        let filters = first.max(tile.start)..tile.end.min(first + sums.len());
+        let to = filters.start - tile.start;
+        let (sums, offsets) = (&sums[filters.start - first..], &offsets[filters.start..]);
+        let out = &mut outputs.rows.row(row)[to..][..filters.len()];
+        let factor = A::of_twice(self.numerators.zero_points.sum_factor);
+        for ((out, &sum), &offset) in out.iter_mut().zip(sums).zip(offsets) {
+            *out = (factor * sum.accumulated() + (offset + of_row)).to_float();
+        }
+        self.denominator.divide(out);
+        self.scale.scale(filters.start, self.scale.k(index), out);
     }
 }
 
-/// Makes the outputs of a row with some panels from sums in memory.
-struct OfSums<'a, 'b, 'c, T> {
+/// Makes the outputs of a block of sums in memory, `[row][filter]` of `P` panels.
+struct OfSums<'a, 'b, 'c, T, const M: usize, const P: usize> {
     output: &'a FloatOutput<'b, T>,
     outputs: &'a mut TileOutputs<'c, T>,
     row: usize,
     panel: usize,
-    sums: &'a [[i32; PANEL]],
+    sums: &'a [[[i32; PANEL]; P]; M],
 }
 
-impl<T: Element> Code for OfSums<'_, '_, '_, T> {
+impl<T: Element, const M: usize, const P: usize> Code for OfSums<'_, '_, '_, T, M, P> {
     type Output = ();
 
     #[inline(always)]
     fn run(self) {
         let OfSums { output, outputs, row, panel, sums } = self;
-        for (panel, &sums) in (panel..).zip(sums) {
+        for (row, sums) in (row..).zip(sums) {
+            let sums = sums.as_flattened();
             match output.numerators.padding.accumulator() {
-                Accumulator::F32 => output.panel::<f32>(outputs, row, panel, of_sums(sums)),
-                Accumulator::I32 => output.panel::<i32>(outputs, row, panel, sums),
-                Accumulator::I64 => output.panel::<i64>(outputs, row, panel, of_sums(sums)),
+                Accumulator::F32 => output.row::<f32, _>(outputs, row, panel, sums),
+                Accumulator::I32 => output.row::<i32, _>(outputs, row, panel, sums),
+                Accumulator::I64 => output.row::<i64, _>(outputs, row, panel, sums),
             }
         }
     }
-}
-
-/// Sums in an accumulator. In a loop, as closures are not compiled for an instruction set.
-#[inline(always)]
-fn of_sums<A: Exact>(sums: [i32; PANEL]) -> [A; PANEL] {
-    let mut accumulated = [A::default(); PANEL];
-    for f in 0..PANEL {
-        accumulated[f] = A::of_sum(sums[f]);
-    }
-    accumulated
 }
 
 /// Runs code apart from the kernels, so that they stay short.
@@ -270,15 +230,24 @@ impl FloatOutput<'_, f32> {
                 }
             }
         }
-        for (row, sums) in (row..).zip(sums) {
-            let index = outputs.index + row * geometry.groups();
-            let (offsets, of_row) = self.numerators.terms::<A>(outputs.tile.position + row, index);
-            let (offsets, of_row) = (&offsets[first..][..P * PANEL], of_row.splat(v));
-            let k = v.floats(self.scale.k(index));
-            let out = &mut outputs.rows.row(row)[to..];
-            for (p, offsets) in offsets.as_chunks().0.iter().enumerate() {
-                let offsets = [A::load(v, offsets), of_row];
-                let numerators = A::to_floats(v, A::numerators(v, factor, sums[p], offsets));
+        // Where all rows are alike, their terms are those of the first.
+        let are_alike = self.numerators.are_rows_alike();
+        let (mut offsets, of_row) = self.numerators.terms::<A>(outputs.tile.position + row, 0);
+        let mut of_row = if are_alike { A::default() } else { of_row }.splat(v);
+        let mut k = v.floats(1.0);
+        for m in 0..M {
+            if !are_alike || !PLAIN {
+                let index = outputs.index + (row + m) * geometry.groups();
+                let position = outputs.tile.position + row + m;
+                let terms = self.numerators.terms::<A>(position, index);
+                (offsets, of_row) = (terms.0, terms.1.splat(v));
+                k = v.floats(self.scale.k(index));
+            }
+            let (offsets, _) = offsets[first..][..P * PANEL].as_chunks();
+            let out = &mut outputs.rows.row(row + m)[to..];
+            for p in 0..P {
+                let offsets = [A::load(v, &offsets[p]), of_row];
+                let numerators = A::to_floats(v, A::numerators(v, factor, sums[m][p], offsets));
                 let scale = (scales[p], k, bias[p]);
                 let values = scaled::<V, PLAIN>(v, numerators, self.denominator, scale);
                 v.store(values, &mut out[p * PANEL..]);
@@ -330,12 +299,13 @@ impl<T: Element> Output for FloatOutput<'_, T> {
                 _ => {}
             }
         }
-        for (row, sums) in (row..).zip(sums) {
-            let mut stored = [[0; PANEL]; P];
-            stored.iter_mut().zip(sums).for_each(|(stored, &sums)| v.store_ints(sums, stored));
-            let outputs = &mut *outputs;
-            run_apart(v, OfSums { output: self, outputs, row, panel, sums: &stored });
+        let mut stored = [[[0; PANEL]; P]; M];
+        for m in 0..M {
+            for p in 0..P {
+                v.store_ints(sums[m][p], &mut stored[m][p]);
+            }
         }
+        run_apart(v, OfSums { output: self, outputs, row, panel, sums: &stored });
     }
 
     fn long_sums(
@@ -345,7 +315,7 @@ impl<T: Element> Output for FloatOutput<'_, T> {
         panel: usize,
         sums: &[i64; PANEL],
     ) {
-        self.panel(outputs, row, panel, *sums);
+        self.row::<i64, i64>(outputs, row, panel, sums);
     }
 
     /// Adds the residual, if there is one.

@@ -4,7 +4,7 @@ use crate::Element;
 use crate::element::{Family, Typed};
 use crate::epilogue::exact::{Accumulator, Exact, ExactLanes};
 use crate::epilogue::panel_of;
-use crate::epilogue::to_floats::{Denominator, FloatOutput, PanelScale, scaled};
+use crate::epilogue::to_floats::{Denominator, FloatOutput, scaled};
 use crate::kernel::{Code, PANEL, Vector, with_vectors};
 use ndarray::{ArrayViewMut2, s};
 use std::marker::PhantomData;
@@ -114,16 +114,13 @@ impl<T: Element> FloatOutput<'_, T> {
         terms: PlaneTerms<T>,
         line: &mut [T],
     ) {
-        let offsets = ([A::of_twice(terms.offset); PANEL], A::default());
-        let scale = PanelScale { scales: [terms.scale; PANEL], bias: [terms.bias; PANEL] };
-        for (i, line) in line.chunks_mut(PANEL).enumerate() {
-            let (narrow, mut sums) = (widened(&sums[i * PANEL..]), [A::default(); PANEL]);
-            for f in 0..PANEL {
-                sums[f] = A::of_sum(narrow[f]);
-            }
-            let values = self.values(sums, offsets, &scale, terms.k);
-            line.copy_from_slice(&values[..line.len()]);
+        let factor = A::of_twice(self.numerators.zero_points.sum_factor);
+        let offset = A::of_twice(terms.offset);
+        for (out, &sum) in line.iter_mut().zip(sums) {
+            *out = (factor * A::of_sum(sum.into()) + offset).to_float();
         }
+        self.denominator.divide(line);
+        line.iter_mut().for_each(|out| *out = *out * terms.scale * terms.k + terms.bias);
     }
 }
 

@@ -75,6 +75,13 @@ pub(super) unsafe fn run_over<K>(kernel: &mut K, blocks: &[Block<K>], rows: usiz
         let mut blocks = blocks.split(|block| block.panels != count);
         let blocks = blocks.find(|blocks| !blocks.is_empty()).unwrap_or_default();
         let mut row = 0;
+        if let Some(largest) = blocks.first() {
+            while rows - row >= 2 * largest.rows {
+                // SAFETY: so many rows and panels are left.
+                unsafe { (largest.run)(kernel, row, panel) };
+                row += largest.rows;
+            }
+        }
         while let Some(block) = next(blocks, rows - row) {
             // SAFETY: so many rows and panels are left.
             unsafe { (block.run)(kernel, row, panel) };
@@ -84,15 +91,11 @@ pub(super) unsafe fn run_over<K>(kernel: &mut K, blocks: &[Block<K>], rows: usiz
     }
 }
 
-/// Of blocks of some number of panels the one for the first of so many rows. Where two are enough,
-/// they are about the same: the sums of a small block wait for each other.
+/// Of blocks of some number of panels the one for the first of so many rows, less than two of the
+/// largest take. Two are about the same: the sums of a small block wait for each other.
 fn next<K>(blocks: &[Block<K>], rows: usize) -> Option<&Block<K>> {
     let most = blocks.first()?.rows;
-    let share = match rows {
-        _ if rows >= 2 * most => most,
-        _ if rows > most => rows.div_ceil(2),
-        _ => rows,
-    };
+    let share = if rows > most { rows.div_ceil(2) } else { rows };
     let fits = |block: &&Block<K>| block.rows <= rows;
     let is_enough = |block: &&Block<K>| block.rows >= share;
     blocks
