@@ -1,6 +1,7 @@
 //! Which rows and panels a kernel computes together: those whose sums stay in registers.
 
 use super::{Code, Vector};
+use std::ops::Range;
 
 /// A kernel of which each block of rows and panels is computed on its own.
 pub(super) trait BlockKernel {
@@ -16,10 +17,10 @@ pub(super) trait BlockKernel {
     unsafe fn block<const M: usize, const P: usize>(&mut self, row: usize, panel: usize);
 }
 
-/// Computes a block.
+/// Computes blocks below each other.
 struct Run<'k, K, const M: usize, const P: usize> {
     kernel: &'k mut K,
-    row: usize,
+    rows: Range<usize>,
     panel: usize,
 }
 
@@ -28,26 +29,30 @@ impl<K: BlockKernel, const M: usize, const P: usize> Code for Run<'_, K, M, P> {
 
     #[inline(always)]
     fn run(self) {
-        // SAFETY: what makes one vouches for the rows and panels.
-        unsafe { self.kernel.block::<M, P>(self.row, self.panel) }
+        for row in self.rows.step_by(M) {
+            // SAFETY: what makes one vouches for the rows and panels.
+            unsafe { self.kernel.block::<M, P>(row, self.panel) }
+        }
     }
 }
 
+/// Computes some rows, a multiple of `M`, with `P` panels from `panel` on.
+///
 /// # Safety
-/// There must be `M` rows from `row` on and `P` panels from `panel` on.
-pub(super) unsafe fn run_block<K: BlockKernel, const M: usize, const P: usize>(
+/// There must be so many.
+pub(super) unsafe fn run_blocks<K: BlockKernel, const M: usize, const P: usize>(
     kernel: &mut K,
-    row: usize,
+    rows: Range<usize>,
     panel: usize,
 ) {
-    kernel.vector().run(Run::<K, M, P> { kernel, row, panel });
+    kernel.vector().run(Run::<K, M, P> { kernel, rows, panel });
 }
 
-/// Blocks of a size, and what computes one from a row and a panel on.
+/// Blocks of a size, and what computes some of them below each other, from a panel on.
 pub(super) struct Block<K> {
     pub(super) rows: usize,
     pub(super) panels: usize,
-    pub(super) run: unsafe fn(&mut K, usize, usize),
+    pub(super) run: unsafe fn(&mut K, Range<usize>, usize),
 }
 
 /// The blocks of a kernel, in the order that [`run_over`] takes.
@@ -56,7 +61,7 @@ macro_rules! blocks {
         [$($crate::kernel::blocks::Block {
             rows: $rows,
             panels: $panels,
-            run: $crate::kernel::blocks::run_block::<$kernel, $rows, $panels>,
+            run: $crate::kernel::blocks::run_blocks::<$kernel, $rows, $panels>,
         }),*]
     };
 }
@@ -75,32 +80,31 @@ pub(super) unsafe fn run_over<K>(kernel: &mut K, blocks: &[Block<K>], rows: usiz
         let mut blocks = blocks.split(|block| block.panels != count);
         let blocks = blocks.find(|blocks| !blocks.is_empty()).unwrap_or_default();
         let mut row = 0;
-        if let Some(largest) = blocks.first() {
-            while rows - row >= 2 * largest.rows {
-                // SAFETY: so many rows and panels are left.
-                unsafe { (largest.run)(kernel, row, panel) };
-                row += largest.rows;
-            }
-        }
-        while let Some(block) = next(blocks, rows - row) {
+        while let Some((block, count)) = next(blocks, rows - row) {
+            let end = row + count * block.rows;
             // SAFETY: so many rows and panels are left.
-            unsafe { (block.run)(kernel, row, panel) };
-            row += block.rows;
+            unsafe { (block.run)(kernel, row..end, panel) };
+            row = end;
         }
         panel += count;
     }
 }
 
-/// Of blocks of some number of panels the one for the first of so many rows, less than two of the
-/// largest take. Two are about the same: the sums of a small block wait for each other.
-fn next<K>(blocks: &[Block<K>], rows: usize) -> Option<&Block<K>> {
-    let most = blocks.first()?.rows;
-    let share = if rows > most { rows.div_ceil(2) } else { rows };
+/// Of blocks of some number of panels those for the first of so many rows, and how many of them: the
+/// largest, until they would leave less than one. The last two are about the same, as the sums of a
+/// small block wait for each other.
+fn next<K>(blocks: &[Block<K>], rows: usize) -> Option<(&Block<K>, usize)> {
+    let largest = blocks.first()?;
+    if rows >= 2 * largest.rows {
+        return Some((largest, rows / largest.rows - 1));
+    }
+    let share = if rows > largest.rows { rows.div_ceil(2) } else { rows };
     let fits = |block: &&Block<K>| block.rows <= rows;
     let is_enough = |block: &&Block<K>| block.rows >= share;
-    blocks
+    let block = blocks
         .iter()
         .rev()
         .find(|block| fits(block) && is_enough(block))
-        .or_else(|| blocks.iter().find(fits))
+        .or_else(|| blocks.iter().find(fits))?;
+    Some((block, 1))
 }
