@@ -80,8 +80,8 @@ struct Pack<T> {
 }
 
 impl<T: Element> Pack<T> {
-    /// Packs lines of pixels, or of planes where pixels of a channel lie side by side, one long line
-    /// if they can be read so.
+    /// Packs an image line by line, or as one long line: by pixels, if each is a slice, or by channels,
+    /// if each is.
     fn image(&self, mut image: ArrayView4<'_, T>, words: &mut [u32]) -> bool {
         let by_pixels = channels_are_closest(&image);
         let _ = image.merge_axes(Axis(2), Axis(3)) && image.merge_axes(Axis(1), Axis(3));

@@ -7,7 +7,7 @@ use crate::kernel::{CODES, Code, Kernel};
 use crate::memory::parallel::any_chunk;
 use crate::packed::layout::WordLayout;
 use crate::packed::nhwc::channels_are_closest;
-use crate::quantizer::ActivationCoder;
+use crate::quantizer::FittedQuantizer;
 pub(crate) use crate::tuning::CODED_VALUES as RUN;
 use ndarray::{ArrayView1, ArrayView2, ArrayView4, ArrayView5, Axis, s};
 
@@ -19,7 +19,7 @@ pub(crate) fn pack_codes<T: Element>(
     layout: &WordLayout,
     x: &ArrayView5<'_, T>,
     words: &mut [u32],
-    quantizer: impl Fn(usize) -> ActivationCoder<T> + Sync,
+    quantizer: impl Fn(usize) -> FittedQuantizer<T> + Sync,
 ) -> bool {
     if words.is_empty() {
         return false;
@@ -39,7 +39,7 @@ struct PackImage<'a, T> {
     /// (C, D, H, W).
     image: ArrayView4<'a, T>,
     words: &'a mut [u32],
-    quantizer: ActivationCoder<T>,
+    quantizer: FittedQuantizer<T>,
 }
 
 impl<T: Element> Code for PackImage<'_, T> {
@@ -170,7 +170,7 @@ impl<T: Element> PackImage<'_, T> {
     }
 }
 
-/// A run in consecutive memory: where it lies, or in `gathered`.
+/// A run in consecutive memory: in place, or in `gathered`.
 #[inline(always)]
 pub(crate) fn side_by_side<'a, T: Copy>(
     run: ArrayView1<'a, T>,
@@ -222,8 +222,8 @@ mod tests {
         let layout = WordLayout::new(&geometry, CodeFormat::Bytes, 8);
         // Of an earlier input.
         let mut words = vec![u32::MAX; layout.input_len(&geometry).expect("a size")];
-        let coder = ActivationQuantizer::dorefa(8).expect("a width").coder(1.0);
-        assert!(!pack_codes(kernel, &geometry, &layout, &x, &mut words, |_| coder));
+        let quantizer = ActivationQuantizer::dorefa(8).expect("a width").fitted(1.0);
+        assert!(!pack_codes(kernel, &geometry, &layout, &x, &mut words, |_| quantizer));
         let pixels = x.permuted_axes([0, 2, 3, 4, 1]);
         let mut words = words.chunks(layout.group_words);
         for pixel in pixels.lanes(Axis(4)) {

@@ -1,13 +1,10 @@
-//! How codes of activations lie in words, and how the words of a window are found.
+//! The layout of packed activations, and where it has the words of a window.
 //!
-//! Pixels are packed once, channels closest, the channels of each group starting a new word. Where
-//! these fill their words, a window is made of whole words, and the kernels read it where it lies:
-//! in an image with its padding around it, the words of every window lie at the same offsets from
-//! its first. Otherwise windows are gathered, code after code, so that none is wasted.
-//!
-//! Codes lie as bytes or as bit planes: words of their lowest bits, then words of the next bits. So
-//! it is with the channels of a group, and with a gathered window; the words of a plane lie like
-//! those of the first, but further on.
+//! Activations are `[image][pixel][group][plane][word]`: each group's channels begin a new word, and
+//! codes in bytes have one plane. Where channels fill their words, kernels read a window in place: in an
+//! image with its padding around it, the words of every window have the same offsets from its first.
+//! Else windows are gathered (see `windows`) as `[plane][word]` without gaps, so that no bit of a
+//! product is wasted.
 
 use crate::Result;
 use crate::geometry::Geometry;
@@ -35,7 +32,7 @@ pub(crate) struct WordLayout {
     pub(crate) row_words: usize,
     /// Lengths of the image that windows are read from.
     pub(crate) grid: [usize; 3],
-    /// Whether windows are read where they lie.
+    /// Whether windows are read in place.
     pub(crate) direct: bool,
     /// Whether windows are gathered from lines of bits (see `windows`).
     pub(crate) lines: bool,
@@ -115,8 +112,8 @@ impl WordLayout {
         product(&[geometry.batch, geometry.pixels(), self.pixel_words], "packed activations")
     }
 
-    /// Where the words of a window lie from its first word on. So that there are `len`, the first
-    /// is named again, for weights of zero.
+    /// The offsets of a window's words from its first one. So that there are `len`, the first is named
+    /// again, for weights of zero.
     pub(crate) fn offsets(
         &self,
         geometry: &Geometry,
