@@ -10,7 +10,6 @@ use crate::Result;
 use crate::geometry::Geometry;
 use crate::memory::{product, reserve};
 use crate::packed::format::CodeFormat;
-pub(crate) use crate::tuning::PADDED_GROWTH as PADDED_SIZE;
 use crate::tuning::PADDED_GROWTH;
 
 /// See the module.
