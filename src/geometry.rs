@@ -130,6 +130,13 @@ impl Geometry {
         self.output.iter().product()
     }
 
+    /// The output indices of a position.
+    #[inline(always)]
+    pub(crate) fn at(&self, position: usize) -> [usize; 3] {
+        let [_, height, width] = self.output;
+        [position / (height * width), position / width % height, position % width]
+    }
+
     /// Kernel positions.
     pub(crate) fn taps(&self) -> usize {
         self.kernel.iter().product()
@@ -199,8 +206,7 @@ impl Geometry {
         position: usize,
         mut visit: impl FnMut(Range<usize>, Option<usize>),
     ) {
-        let [_, out_h, out_w] = self.output;
-        let at = [position / (out_h * out_w), position / out_w % out_h, position % out_w];
+        let at = self.at(position);
         let [kernel_d, kernel_h, kernel_w] = self.kernel;
         let [_, input_h, input_w] = self.input;
         let dilation = self.window.dilation[2];

@@ -136,8 +136,8 @@ fn scale_shares<T: Element>(
         match problem.form {
             OutputForm::Dot => of_dots.sum(),
             OutputForm::Offset { .. } => {
-                let magnitude = weights.magnitudes().get(f).copied().unwrap_or(T::one());
-                of_dots.sum::<T>() + magnitude * T::of_integer(row_len as i64) * sums.dots[f]
+                let scale = weights.quantizer_scales().get(f).copied().unwrap_or(T::one());
+                of_dots.sum::<T>() + scale * T::of_integer(row_len as i64) * sums.dots[f]
             }
         }
     };

@@ -166,7 +166,7 @@ impl<T: Element> Products<'_, T> {
         (GRADIENT_ROWS / geometry.positions().max(1)).clamp(1, geometry.batch.max(1))
     }
 
-    /// Sums of nothing, but for those of the weights if they lie in given memory.
+    /// Sums of nothing; those of the weights are whatever is in given memory.
     pub(super) fn sums(&self, memory: Vec<T>) -> Result<GradientSums<T>> {
         let geometry = &self.problem.geometry;
         let weights = product(&[geometry.filters, geometry.row_len()], "weight gradient")?;
@@ -334,7 +334,7 @@ impl<T: Element> Products<'_, T> {
             return;
         };
         let pixels = d_activations.len() / channels;
-        // What lies where it is needed is one tile.
+        // Nothing is gathered: one tile.
         let len = if transposed.is_pointwise() { pixels } else { tile_rows(pixels) };
         for first in (0..pixels).step_by(len.max(1)) {
             let tile = first..pixels.min(first + len);
@@ -374,7 +374,7 @@ impl<T: Element> Products<'_, T> {
         let activation = self.problem.activation;
         let (channels, depth, height, width) = dx.dim();
         let pixels = x.permuted_axes([1, 2, 3, 0]);
-        // In the order in which both lie in memory.
+        // In the order of both in memory.
         if let Some(pixels) = pixels.as_slice() {
             activation.chain(d_activations, pixels);
         }
@@ -410,8 +410,7 @@ fn tiles(rows: usize) -> impl Iterator<Item = Range<usize>> {
     (0..rows).step_by(len).map(move |first| first..rows.min(first + len))
 }
 
-/// The windows of a tile of output positions, which count on over images: where they lie, or
-/// gathered.
+/// The windows of a tile of output positions, which count on over images: in place, or gathered.
 fn gather_tile<'a, T: Element>(
     geometry: &Geometry,
     images: &'a [T],

@@ -123,7 +123,7 @@ impl<T: Element> Call<'_, '_, T> {
             _ => row_sums(kernel, geometry, packed, words, pad, &mut integers.row_sums)?,
         };
         windows.offsets(geometry, panels.padded_row_words(), &mut integers.offsets)?;
-        let words = packed.to_windows(geometry, windows, words, pad, &mut integers.padded)?;
+        let words = packed.copy_to(geometry, windows, words, pad, &mut integers.padded)?;
         let operands = Operands {
             kernel,
             geometry,

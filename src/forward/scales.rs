@@ -2,13 +2,13 @@
 //! input, an image of a convolution's.
 //!
 //! Scales are no part of the exact sums. An output position sees a single sample, so that the
-//! sample's magnitude is a factor there like XNOR-Net's K.
+//! sample's scale is a factor there like XNOR-Net's K.
 
 use crate::forward::problem::Problem;
 use crate::geometry::Geometry;
 use crate::memory::{product, take};
 use crate::options::InputScaling;
-use crate::quantizer::ActivationCoder;
+use crate::quantizer::FittedQuantizer;
 use crate::{Element, Result};
 use ndarray::{ArrayView5, Axis};
 
@@ -19,11 +19,11 @@ impl Problem<'_> {
         if by_row { x.permuted_axes([4, 1, 2, 3, 0]) } else { *x }
     }
 
-    /// What each sample of a checked input is scaled by; nothing if none is.
+    /// The scale of each sample of a checked input; nothing if samples have none.
     pub(crate) fn sample_scales<'m, T: Element>(
         &self,
         x: &ArrayView5<'_, T>,
-        magnitudes: &'m mut Vec<T>,
+        scales: &'m mut Vec<T>,
     ) -> Result<&'m [T]> {
         // Without elements on either side there may be more samples than could be counted.
         let nothing = x.is_empty() && self.geometry.output_shape().contains(&0);
@@ -31,12 +31,11 @@ impl Problem<'_> {
             return Ok(&[]);
         }
         let samples = self.samples(x);
-        let magnitudes = take(magnitudes, samples.len_of(Axis(0)), "input magnitudes")?;
-        for (i, (magnitude, sample)) in magnitudes.iter_mut().zip(samples.outer_iter()).enumerate()
-        {
-            *magnitude = self.activation.magnitude(i, &sample)?;
+        let scales = take(scales, samples.len_of(Axis(0)), "input magnitudes")?;
+        for (i, (scale, sample)) in scales.iter_mut().zip(samples.outer_iter()).enumerate() {
+            *scale = self.activation.sample_scale(i, &sample)?;
         }
-        Ok(magnitudes)
+        Ok(scales)
     }
 
     /// The quantizer of a sample.
@@ -44,23 +43,25 @@ impl Problem<'_> {
         &self,
         sample_scales: &[T],
         sample: usize,
-    ) -> ActivationCoder<T> {
-        self.activation.coder(sample_scales.get(sample).copied().unwrap_or(T::one()))
+    ) -> FittedQuantizer<T> {
+        self.activation.fitted(sample_scales.get(sample).copied().unwrap_or(T::one()))
     }
 
     /// The factor of every output position, `[image][position][group]`: XNOR-Net's K, times the
-    /// magnitude of the sample; nothing if there is neither.
+    /// scale of the sample; nothing if there is neither.
     pub(crate) fn position_factors<'s, T: Element>(
         &self,
         x: &ArrayView5<'_, T>,
-        magnitudes: &[T],
-        pixel_magnitudes: &mut Vec<T>,
+        sample_scales: &[T],
+        pixel_means: &mut Vec<T>,
         factors: &'s mut Vec<T>,
     ) -> Result<&'s [T]> {
         let geometry = &self.geometry;
         let factors = match self.input_scaling {
-            InputScaling::KMap => k_map(geometry, x, pixel_magnitudes, factors)?,
-            InputScaling::None if magnitudes.is_empty() || geometry.filters == 0 => return Ok(&[]),
+            InputScaling::KMap => k_map(geometry, x, pixel_means, factors)?,
+            InputScaling::None if sample_scales.is_empty() || geometry.filters == 0 => {
+                return Ok(&[]);
+            }
             InputScaling::None => {
                 let len = product(
                     &[geometry.batch, geometry.positions(), geometry.groups()],
@@ -71,9 +72,9 @@ impl Problem<'_> {
                 factors
             }
         };
-        let share = factors.len() / magnitudes.len().max(1);
-        for (factors, &magnitude) in factors.chunks_mut(share.max(1)).zip(magnitudes) {
-            factors.iter_mut().for_each(|factor| *factor *= magnitude);
+        let share = factors.len() / sample_scales.len().max(1);
+        for (factors, &scale) in factors.chunks_mut(share.max(1)).zip(sample_scales) {
+            factors.iter_mut().for_each(|factor| *factor *= scale);
         }
         Ok(factors)
     }

@@ -31,16 +31,16 @@ pub(crate) fn join(threads: usize, a: impl FnOnce() + Send, b: impl FnOnce() + S
     }
 }
 
-/// Calls `f` with each chunk of `len` elements, which hold so many numbers each, and its number, on
-/// several threads if that pays. Returns whether any call returned true.
+/// Calls `f` with the index of each chunk of `len` elements and the chunk, on several threads if that
+/// pays. Each element holds so many values. Returns whether any call returned true.
 pub(crate) fn any_chunk<L: Send>(
     elements: &mut [L],
     len: usize,
-    numbers: usize,
+    values: usize,
     f: impl Fn(usize, &mut [L]) -> bool + Sync,
 ) -> bool {
     let or = |a, b| a | b;
-    let work = elements.len().saturating_mul(numbers);
+    let work = elements.len().saturating_mul(values);
     if elements.len() <= len || blocks(work, VALUES_PER_THREAD) == 1 {
         return elements.chunks_mut(len).enumerate().map(|(i, chunk)| f(i, chunk)).fold(false, or);
     }
@@ -52,10 +52,10 @@ pub(crate) fn any_chunk<L: Send>(
 pub(crate) fn each_chunk<L: Send>(
     elements: &mut [L],
     len: usize,
-    numbers: usize,
+    values: usize,
     f: impl Fn(usize, &mut [L]) + Sync,
 ) {
-    any_chunk(elements, len, numbers, |i, chunk| {
+    any_chunk(elements, len, values, |i, chunk| {
         f(i, chunk);
         false
     });

@@ -1,4 +1,4 @@
-//! Fields of bits side by side in words: lines of bits, and windows that are gathered.
+//! Words filled with fields of bits without gaps: lines of bits, and windows that are gathered.
 
 /// Words that are filled with bits.
 pub(crate) struct BitWriter<'a> {

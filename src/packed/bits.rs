@@ -1,6 +1,5 @@
-//! The input packed to bits: what `lanes` is to codes and numbers.
-//!
-//! Pixels are packed once, each group's channels starting a new word, the first channel lowest.
+//! Activations of one bit, packed for products and for bit tensors: `[image][pixel][group][word]`, the
+//! first channel of a group lowest.
 
 use crate::Element;
 use crate::geometry::Geometry;
@@ -9,10 +8,10 @@ use crate::memory::parallel::any_chunk;
 use crate::packed::layout::WordLayout;
 use crate::packed::nhwc::channels_are_closest;
 use crate::tuning::PACKED_VALUES;
-use ndarray::{ArrayView4, ArrayView5, Axis, s};
+use ndarray::{ArrayView2, ArrayView4, ArrayView5, Axis, s};
 
-/// Packs the 1-bit codes of `x` (N, C, D, H, W), whatever its strides. Returns whether there is a
-/// NaN among its numbers, in which case the codes mean nothing.
+/// Packs the codes of `x` (N, C, D, H, W), whatever its strides. Returns whether it holds a NaN, with
+/// which codes mean nothing.
 pub(crate) fn pack_input<T: Element>(
     kernel: Kernel,
     groups: usize,
@@ -44,9 +43,9 @@ pub(crate) fn pack_input<T: Element>(
         return any_chunk(words, image_words, 32, |image, words| part(image, 0, words));
     }
     let images = words.chunks_mut(image_words).enumerate();
-    let nans = images
-        .map(|(image, words)| any_chunk(words, part_words, 32, |i, words| part(image, i, words)));
-    nans.fold(false, |nan, other| nan | other)
+    images.fold(false, |nan, (image, words)| {
+        nan | any_chunk(words, part_words, 32, |i, words| part(image, i, words))
+    })
 }
 
 /// Copies signs that are bits already, from pixels whose groups lie without gaps.
@@ -81,59 +80,43 @@ struct Pack<T> {
 }
 
 impl<T: Element> Pack<T> {
+    /// Packs an image line by line, or as one long line: by pixels, if each is a slice, or by channels,
+    /// if each is.
     fn image(&self, mut image: ArrayView4<'_, T>, words: &mut [u32]) -> bool {
-        let packed = match channels_are_closest(&image) {
-            true if image.strides()[0] == 1 => self.pixels(&image, words),
-            true => None,
-            false => {
-                let _ = image.merge_axes(Axis(2), Axis(3)) && image.merge_axes(Axis(1), Axis(3));
-                let stride = image.strides()[3];
-                (stride == 1 || image.len_of(Axis(3)) == 1).then(|| self.planes(&image, words))
-            }
-        };
-        packed.unwrap_or_else(|| self.any(image, words))
-    }
-
-    /// The channels of a pixel are a slice, and so are the pixels of a line.
-    fn pixels(&self, image: &ArrayView4<'_, T>, words: &mut [u32]) -> Option<bool> {
-        let width = image.len_of(Axis(0)) / self.groups;
-        let pixels = image.view().permuted_axes([1, 2, 3, 0]);
-        if let Some(numbers) = pixels.to_slice() {
-            return Some(self.kernel.pack_rows(numbers, width, self.threshold, words));
-        }
-        let line_words = image.len_of(Axis(3)) * self.pixel_words;
-        let mut words = words.chunks_exact_mut(line_words);
+        let by_pixels = channels_are_closest(&image);
+        let _ = image.merge_axes(Axis(2), Axis(3)) && image.merge_axes(Axis(1), Axis(3));
+        let (channels, _, height, width) = image.dim();
+        let by_planes = !by_pixels && (width == 1 || image.strides()[3] == 1);
         let mut nan = false;
-        for slice in pixels.outer_iter() {
-            for (line, words) in slice.outer_iter().zip(&mut words) {
-                nan |= self.kernel.pack_rows(line.to_slice()?, width, self.threshold, words);
-            }
-        }
-        Some(nan)
-    }
-
-    /// The pixels of each line are a slice of each channel: plane by plane, or line by line, as
-    /// many channels at a time as go into a word.
-    fn planes(&self, image: &ArrayView4<'_, T>, words: &mut [u32]) -> bool {
-        let (channels, depth, height, width) = image.dim();
-        let group_channels = channels / self.groups;
-        let lines = words.chunks_exact_mut(width * self.pixel_words);
-        let mut nan = false;
-        for (i, words) in lines.take(depth * height).enumerate() {
+        for (i, words_of_line) in words.chunks_exact_mut(width * self.pixel_words).enumerate() {
             let line = image.slice(s![.., i / height, i % height, ..]);
-            for group in 0..self.groups {
-                let group_words = &mut words[group * self.group_words..];
-                let line = line.slice(s![group * group_channels..(group + 1) * group_channels, ..]);
-                for (i, planes) in line.axis_chunks_iter(Axis(0), 32).enumerate() {
-                    let (words, step) = (&mut group_words[i..], self.pixel_words);
-                    nan |= self.kernel.pack_planes(planes, self.threshold, words, step);
+            nan |= match line.reversed_axes().to_slice() {
+                _ if by_planes => self.planes(line, words_of_line),
+                Some(pixels) if by_pixels => {
+                    let group_channels = channels / self.groups;
+                    self.kernel.pack_rows(pixels, group_channels, self.threshold, words_of_line)
                 }
+                _ => return self.any(image, words),
+            };
+        }
+        nan
+    }
+
+    /// Packs a line (channels, pixels), of which each channel is a slice: as many channels at a time as
+    /// go into a word.
+    fn planes(&self, line: ArrayView2<'_, T>, words: &mut [u32]) -> bool {
+        let mut nan = false;
+        let groups = line.axis_chunks_iter(Axis(0), line.nrows() / self.groups);
+        for (group, channels) in groups.enumerate() {
+            for (i, planes) in channels.axis_chunks_iter(Axis(0), 32).enumerate() {
+                let words = &mut words[group * self.group_words + i..];
+                nan |= self.kernel.pack_planes(planes, self.threshold, words, self.pixel_words);
             }
         }
         nan
     }
 
-    /// Any strides: number by number.
+    /// Any strides: value by value.
     fn any(&self, image: ArrayView4<'_, T>, words: &mut [u32]) -> bool {
         let width = image.len_of(Axis(0)) / self.groups;
         let mut nan = false;

@@ -1,4 +1,5 @@
-//! The input as codes of a byte, four in a word: what `bit_lanes` is to bits.
+//! Activations of up to 8 bits, packed for products: as bytes, four in a word, `[image][pixel][group]
+//! [word]`, or as bit planes, `[image][pixel][group][plane][word]`; the first channel lowest.
 
 use crate::Element;
 use crate::geometry::Geometry;
@@ -6,19 +7,19 @@ use crate::kernel::{CODES, Code, Kernel};
 use crate::memory::parallel::any_chunk;
 use crate::packed::layout::WordLayout;
 use crate::packed::nhwc::channels_are_closest;
-use crate::quantizer::ActivationCoder;
+use crate::quantizer::FittedQuantizer;
 pub(crate) use crate::tuning::CODED_VALUES as RUN;
-use ndarray::{ArrayView1, ArrayView2, ArrayView4, ArrayView5, Axis};
+use ndarray::{ArrayView1, ArrayView2, ArrayView4, ArrayView5, Axis, s};
 
-/// Writes the code of every activation of `x` (N, C, D, H, W), whatever its strides, by the coder
-/// of its image. Returns whether there is a NaN among them.
+/// Packs the codes of `x` (N, C, D, H, W), whatever its strides, by the quantizer of each image.
+/// Returns whether it holds a NaN, with which codes mean nothing.
 pub(crate) fn pack_codes<T: Element>(
     kernel: Kernel,
     geometry: &Geometry,
     layout: &WordLayout,
     x: &ArrayView5<'_, T>,
     words: &mut [u32],
-    coder: impl Fn(usize) -> ActivationCoder<T> + Sync,
+    quantizer: impl Fn(usize) -> FittedQuantizer<T> + Sync,
 ) -> bool {
     if words.is_empty() {
         return false;
@@ -26,7 +27,8 @@ pub(crate) fn pack_codes<T: Element>(
     let image_words = words.len() / x.len_of(Axis(0));
     any_chunk(words, image_words, 4, |i, words| {
         let image = x.index_axis(Axis(0), i);
-        kernel.vectorize(PackImage { kernel, geometry, layout, image, words, coder: coder(i) })
+        let quantizer = quantizer(i);
+        kernel.vectorize(PackImage { kernel, geometry, layout, image, words, quantizer })
     })
 }
 
@@ -37,7 +39,7 @@ struct PackImage<'a, T> {
     /// (C, D, H, W).
     image: ArrayView4<'a, T>,
     words: &'a mut [u32],
-    coder: ActivationCoder<T>,
+    quantizer: FittedQuantizer<T>,
 }
 
 impl<T: Element> Code for PackImage<'_, T> {
@@ -59,87 +61,103 @@ impl<T: Element> PackImage<'_, T> {
     fn pack_pixels(&self, words: &mut [u32]) -> bool {
         let width = self.geometry.group_channels();
         let mut groups = words.chunks_exact_mut(self.layout.group_words);
-        let mut numbers = [T::zero(); RUN];
+        let mut gathered = [T::zero(); RUN];
         let mut nan = false;
         for pixel in self.image.permuted_axes([1, 2, 3, 0]).lanes(Axis(3)) {
             for (channels, words) in pixel.axis_chunks_iter(Axis(0), width).zip(&mut groups) {
                 for (i, run) in channels.axis_chunks_iter(Axis(0), RUN).enumerate() {
-                    let mut codes = [0; RUN];
-                    nan |= self.coder.write_codes(side_by_side(run, &mut numbers), &mut codes);
-                    let (bytes, first) = (codes.as_chunks().0, i * RUN);
+                    let (mut codes, first) = ([0; RUN], i * RUN);
+                    nan |= self.write_codes(run, &mut gathered, &mut codes);
                     if self.layout.code_bits == 8 {
-                        for (word, codes) in words[first / 4..].iter_mut().zip(bytes) {
-                            *word = u32::from_le_bytes(*codes);
-                        }
-                        continue;
+                        let words = words[first / 4..].iter_mut().zip(codes.as_chunks().0);
+                        words.for_each(|(word, codes)| *word = u32::from_le_bytes(*codes));
+                    } else {
+                        let codes = &codes.as_chunks().0[..run.len().div_ceil(CODES)];
+                        self.write_planes(codes, &mut words[first / CODES..]);
                     }
-                    let codes = &codes.as_chunks().0[..run.len().div_ceil(CODES)];
-                    self.write_planes(codes, &mut words[first / CODES..]);
                 }
             }
         }
         nan
     }
 
-    /// A few pixels of all channels at a time, four channels together.
+    /// A few pixels of all channels at a time, a word of channels together.
     #[inline(always)]
     fn pack_planes(&self, words: &mut [u32]) -> bool {
-        let WordLayout { group_words, pixel_words, .. } = *self.layout;
+        let WordLayout { code_bits, group_words, pixel_words, .. } = *self.layout;
         let width = self.geometry.group_channels();
         let (channels, depth, height, line) = self.image.dim();
         // One long line, if pixels lie so.
         let flat = (channels, 1, 1, depth * height * line);
         let image = self.image.into_shape_with_order(flat).unwrap_or(self.image);
+        let (_, depth, height, _) = image.dim();
         let mut rest = words;
-        let mut numbers = [T::zero(); RUN];
+        let mut gathered = [T::zero(); RUN];
         let mut nan = false;
-        for slice in image.axis_iter(Axis(1)) {
-            for line in slice.axis_iter(Axis(1)) {
-                for run in line.axis_chunks_iter(Axis(1), RUN) {
-                    let words;
-                    (words, rest) = rest.split_at_mut(run.ncols() * pixel_words);
-                    for (group, channels) in run.axis_chunks_iter(Axis(0), width).enumerate() {
-                        let words = &mut words[group * group_words..];
-                        if self.layout.code_bits == 1 {
-                            nan |= self.pack_channels(channels, words);
-                            continue;
-                        }
-                        for (i, planes) in channels.axis_chunks_iter(Axis(0), 4).enumerate() {
-                            let mut codes = [[0; RUN]; 4];
-                            for (plane, codes) in planes.outer_iter().zip(&mut codes) {
-                                nan |= self
-                                    .coder
-                                    .write_codes(side_by_side(plane, &mut numbers), codes);
-                            }
-                            let words = words[i..].iter_mut();
-                            for (pixel, word) in words.step_by(pixel_words).enumerate() {
-                                *word = u32::from_le_bytes(codes.map(|codes| codes[pixel]));
-                            }
-                        }
-                    }
+        for i in 0..depth * height {
+            let line = image.slice_move(s![.., i / height, i % height, ..]);
+            for run in line.axis_chunks_iter(Axis(1), RUN) {
+                let words;
+                (words, rest) = rest.split_at_mut(run.ncols() * pixel_words);
+                for (group, channels) in run.axis_chunks_iter(Axis(0), width).enumerate() {
+                    let (words, gathered) = (&mut words[group * group_words..], &mut gathered);
+                    nan |= match code_bits {
+                        1 => self.pack_channels(
+                            channels,
+                            words,
+                            gathered,
+                            |codes: [u8; CODES], words| {
+                                self.write_planes(&[codes], words);
+                            },
+                        ),
+                        _ => self.pack_channels(
+                            channels,
+                            words,
+                            gathered,
+                            |codes: [u8; 4], words| {
+                                words[0] = u32::from_le_bytes(codes);
+                            },
+                        ),
+                    };
                 }
             }
         }
         nan
     }
 
-    /// Packs a group's channels of a run of pixels into bit planes, a word of each at a time.
+    /// Packs a group's channels of a run of pixels: `write` gets the codes of `N` of each pixel, and its
+    /// words from there on.
     #[inline(always)]
-    fn pack_channels(&self, channels: ArrayView2<'_, T>, words: &mut [u32]) -> bool {
-        let mut numbers = [T::zero(); RUN];
+    fn pack_channels<const N: usize>(
+        &self,
+        channels: ArrayView2<'_, T>,
+        words: &mut [u32],
+        gathered: &mut [T; RUN],
+        write: impl Fn([u8; N], &mut [u32]),
+    ) -> bool {
         let mut nan = false;
-        for (i, planes) in channels.axis_chunks_iter(Axis(0), CODES).enumerate() {
-            let mut codes = [[0; RUN]; CODES];
+        for (i, planes) in channels.axis_chunks_iter(Axis(0), N).enumerate() {
+            let mut codes = [[0; RUN]; N];
             for (plane, codes) in planes.outer_iter().zip(&mut codes) {
-                nan |= self.coder.write_codes(side_by_side(plane, &mut numbers), codes);
+                nan |= self.write_codes(plane, gathered, codes);
             }
             let pixels = words.chunks_mut(self.layout.pixel_words);
             for (pixel, words) in pixels.enumerate().take(channels.ncols()) {
-                let codes = std::array::from_fn(|channel| codes[channel][pixel]);
-                self.write_planes(&[codes], &mut words[i..]);
+                write(std::array::from_fn(|channel| codes[channel][pixel]), &mut words[i..]);
             }
         }
         nan
+    }
+
+    /// Writes the codes of a run of activations. Returns whether it holds a NaN.
+    #[inline(always)]
+    fn write_codes(
+        &self,
+        run: ArrayView1<'_, T>,
+        gathered: &mut [T; RUN],
+        codes: &mut [u8; RUN],
+    ) -> bool {
+        self.quantizer.write_codes(side_by_side(run, gathered), codes)
     }
 
     /// Writes codes into the words of all bit planes, of which the first ones are given.
@@ -152,20 +170,17 @@ impl<T: Element> PackImage<'_, T> {
     }
 }
 
-/// A run in consecutive memory: where it lies, or in `numbers`.
+/// A run in consecutive memory: in place, or in `gathered`.
 #[inline(always)]
 pub(crate) fn side_by_side<'a, T: Copy>(
     run: ArrayView1<'a, T>,
-    numbers: &'a mut [T; RUN],
+    gathered: &'a mut [T; RUN],
 ) -> &'a [T] {
-    match run.to_slice() {
-        Some(run) => run,
-        None => {
-            let numbers = &mut numbers[..run.len()];
-            numbers.iter_mut().zip(run).for_each(|(number, &x)| *number = x);
-            numbers
-        }
-    }
+    run.to_slice().unwrap_or_else(|| {
+        let gathered = &mut gathered[..run.len()];
+        gathered.iter_mut().zip(run).for_each(|(to, &x)| *to = x);
+        gathered
+    })
 }
 
 #[cfg(test)]
@@ -175,7 +190,7 @@ mod tests {
     use crate::geometry::Window;
     use crate::kernel::Isa;
     use crate::packed::format::CodeFormat;
-    use ndarray::{Array5, s};
+    use ndarray::Array5;
 
     /// In all layouts, of more channels and longer lines than are coded together.
     #[test]
@@ -207,8 +222,8 @@ mod tests {
         let layout = WordLayout::new(&geometry, CodeFormat::Bytes, 8);
         // Of an earlier input.
         let mut words = vec![u32::MAX; layout.input_len(&geometry).expect("a size")];
-        let coder = ActivationQuantizer::dorefa(8).expect("a width").coder(1.0);
-        assert!(!pack_codes(kernel, &geometry, &layout, &x, &mut words, |_| coder));
+        let quantizer = ActivationQuantizer::dorefa(8).expect("a width").fitted(1.0);
+        assert!(!pack_codes(kernel, &geometry, &layout, &x, &mut words, |_| quantizer));
         let pixels = x.permuted_axes([0, 2, 3, 4, 1]);
         let mut words = words.chunks(layout.group_words);
         for pixel in pixels.lanes(Axis(4)) {

@@ -1,22 +1,22 @@
-//! How codes lie in words: as bit planes or as bytes, and what of a panel of weights follows from it.
+//! The format of codes in words, bit planes or bytes, and the size of a panel of weights in it.
 
 use crate::kernel::{PANEL, Width};
 
-/// How the codes of an operand lie in words.
+/// The format of the codes of an operand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CodeFormat {
     /// Bit planes, words of the lowest bits, then words of the next: for XNOR and popcount.
     Planes,
-    /// Numbers, of a byte if they are activations: for dot products.
+    /// Bytes, or narrower ones if they are weights: for dot products.
     Bytes,
 }
 
-/// How the codes of weights lie in panels.
+/// The format of codes of weights in panels.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Storage {
     /// In so many bit planes, for XNOR and popcount.
     Planes(usize),
-    /// As numbers of 2, 4 or 8 bits, for products with activations of a byte.
+    /// In fields of 2, 4 or 8 bits, for products with activations of a byte.
     Codes {
         width: Width,
         /// What is subtracted from a code: half of all, where signed bytes would not hold it.
@@ -41,7 +41,7 @@ impl Storage {
         }
     }
 
-    /// Planes; codes that are numbers are one.
+    /// Bit planes; 1 where codes are in fields.
     pub(crate) fn planes(self) -> usize {
         match self {
             Storage::Planes(planes) => planes,

@@ -1,4 +1,4 @@
-//! Windows to rows: what every output position sees, side by side, as a matrix product wants it.
+//! Windows of floats to the rows of a matrix product, and back.
 //!
 //! A row runs over the taps of the kernel, and over the channels of the group within each tap.
 

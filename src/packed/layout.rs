@@ -1,20 +1,16 @@
-//! How codes of activations lie in words, and how the words of a window are found.
+//! The layout of packed activations, and where it has the words of a window.
 //!
-//! Pixels are packed once, channels closest, the channels of each group starting a new word. Where
-//! these fill their words, a window is made of whole words, and the kernels read it where it lies:
-//! in an image with its padding around it, the words of every window lie at the same offsets from
-//! its first. Otherwise windows are gathered, code after code, so that none is wasted.
-//!
-//! Codes lie as bytes or as bit planes: words of their lowest bits, then words of the next bits. So
-//! it is with the channels of a group, and with a gathered window; the words of a plane lie like
-//! those of the first, but further on.
+//! Activations are `[image][pixel][group][plane][word]`: each group's channels begin a new word, and
+//! codes in bytes have one plane. Where channels fill their words, kernels read a window in place: in an
+//! image with its padding around it, the words of every window have the same offsets from its first.
+//! Else windows are gathered (see `windows`) as `[plane][word]` without gaps, so that no bit of a
+//! product is wasted.
 
 use crate::Result;
 use crate::geometry::Geometry;
-use crate::memory::{product, reserve, take_aligned};
-use crate::packed::bit_writer::BitWriter;
+use crate::memory::{product, reserve};
 use crate::packed::format::CodeFormat;
-pub(crate) use crate::tuning::PADDED_GROWTH as PADDED_SIZE;
+use crate::tuning::PADDED_GROWTH;
 
 /// See the module.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +31,7 @@ pub(crate) struct WordLayout {
     pub(crate) row_words: usize,
     /// Lengths of the image that windows are read from.
     pub(crate) grid: [usize; 3],
-    /// Whether windows are read where they lie.
+    /// Whether windows are read in place.
     pub(crate) direct: bool,
     /// Whether windows are gathered from lines of bits (see `windows`).
     pub(crate) lines: bool,
@@ -73,10 +69,31 @@ impl WordLayout {
             self.channel_bits.is_multiple_of(32) || geometry.taps() == 1 && !geometry.has_padding();
         let grid = geometry.padded_input();
         let pixels = product(&grid, "padded input").ok()?;
-        let few = !geometry.has_padding() || pixels / PADDED_SIZE <= geometry.pixels();
+        let few = !geometry.has_padding() || pixels / PADDED_GROWTH <= geometry.pixels();
         let image_words = pixels.checked_mul(self.pixel_words)?;
         let fits = u32::try_from(image_words).is_ok();
         (whole_words && few && fits).then_some(WordLayout { grid, direct: true, ..*self })
+    }
+
+    /// The layout of lines of bits, if windows are better gathered from these: what is the pixel of
+    /// another layout is a line then, `[image][line][group][plane][word]`.
+    pub(crate) fn lines_of_bits(&self, geometry: &Geometry) -> Option<Self> {
+        let runs = geometry.kernel[2] > 1 && geometry.dilation()[2] == 1;
+        if !runs || geometry.activations() == 0 {
+            return None;
+        }
+        let [depth, height, width] = geometry.padded_input();
+        let line_bits = product(&[width, self.channel_bits], "padded input").ok()?;
+        let pixels = product(&[depth, height, width], "padded input").ok()?;
+        if pixels / PADDED_GROWTH > geometry.pixels() {
+            return None;
+        }
+        let plane_words = line_bits.div_ceil(32) + 1;
+        let group_words = product(&[self.planes, plane_words], "packed activations").ok()?;
+        let pixel_words = product(&[geometry.groups(), group_words], "packed activations").ok()?;
+        product(&[depth, height, pixel_words], "packed activations").ok()?;
+        let grid = [depth, height, 1];
+        Some(WordLayout { plane_words, group_words, pixel_words, grid, lines: true, ..*self })
     }
 
     /// Pixels of an image that windows are read from.
@@ -94,8 +111,8 @@ impl WordLayout {
         product(&[geometry.batch, geometry.pixels(), self.pixel_words], "packed activations")
     }
 
-    /// Where the words of a window lie from its first word on. So that there are `len`, the first
-    /// is named again, for weights of zero.
+    /// The offsets of a window's words from its first one. So that there are `len`, the first is named
+    /// again, for weights of zero.
     pub(crate) fn offsets(
         &self,
         geometry: &Geometry,
@@ -129,9 +146,7 @@ impl WordLayout {
 
     /// The first word of the window of an output position, from the beginning of an image.
     pub(crate) fn window(&self, geometry: &Geometry, position: usize) -> usize {
-        let [_, out_h, out_w] = geometry.output;
-        let at = [position / (out_h * out_w), position / out_w % out_h, position % out_w];
-        self.pixel(at, geometry.stride())
+        self.pixel(geometry.at(position), geometry.stride())
     }
 
     /// Words from one window of a line to the next.
@@ -150,119 +165,17 @@ impl WordLayout {
     }
 
     /// The first word of the pixel at `at * scale`.
-    fn pixel(&self, at: [usize; 3], scale: [usize; 3]) -> usize {
+    pub(super) fn pixel(&self, at: [usize; 3], scale: [usize; 3]) -> usize {
         let [_, height, width] = self.grid;
         let [d, h, w]: [usize; 3] = std::array::from_fn(|axis| at[axis] * scale[axis]);
         ((d * height + h) * width + w) * self.pixel_words
     }
 
-    /// Writes the codes of the window of an output position into `row`, side by side, plane after
-    /// plane. `image` is a group's part of an image.
-    pub(crate) fn gather(
-        &self,
-        geometry: &Geometry,
-        image: &[u32],
-        pad: u8,
-        position: usize,
-        row: &mut [u32],
-    ) {
-        if row.is_empty() {
-            return; // without channels a kernel may be longer than could ever be walked through
-        }
-        let planes = row.chunks_mut(self.row_words).enumerate();
-        if self.lines {
-            planes.for_each(|(plane, row)| self.gather_runs(geometry, image, position, plane, row));
-        } else {
-            planes.for_each(|(plane, row)| {
-                // Nothing, where the image is nothing but padding.
-                let image = image.get(plane * self.plane_words..).unwrap_or_default();
-                self.gather_taps(geometry, image, position, self.pad_word(pad, plane), row);
-            });
-        }
-    }
-
-    /// A plane of the same, tap by tap.
-    fn gather_taps(
-        &self,
-        geometry: &Geometry,
-        plane: &[u32],
-        position: usize,
-        pad_word: u32,
-        row: &mut [u32],
-    ) {
-        let mut window = BitWriter::new(row);
-        geometry.for_each_tap(position, |_, pixel| match pixel {
-            Some(pixel) => {
-                let words = &plane[pixel * self.pixel_words..];
-                window.push_pixel(self.channel_bits, |word| words[word]);
-            }
-            None => window.push_pixel(self.channel_bits, |_| pad_word),
-        });
-        window.finish();
-    }
-
     /// A word of padded codes in a plane.
-    pub(crate) fn pad_word(&self, code: u8, plane: usize) -> u32 {
+    pub(super) fn pad_word(&self, code: u8, plane: usize) -> u32 {
         match self.code_bits {
             1 => u32::from(code >> plane & 1) * u32::MAX,
             _ => u32::from_ne_bytes([code; 4]),
         }
-    }
-
-    /// What windows are read from: the packed activations, or these copied into lines of bits, or into
-    /// larger images with padding around them. `pad` is the code of a padded position.
-    pub(crate) fn to_windows<'a>(
-        &self,
-        geometry: &Geometry,
-        windows: &WordLayout,
-        words: &'a [u32],
-        pad: u8,
-        buffer: &'a mut Vec<u32>,
-    ) -> Result<&'a [u32]> {
-        if windows.lines {
-            self.write_lines(geometry, windows, words, pad, buffer)
-        } else if windows.grid != geometry.input {
-            windows.pad(geometry, words, pad, buffer)
-        } else {
-            Ok(words)
-        }
-    }
-
-    /// Copies packed images into larger ones, with padding around them.
-    fn pad<'a>(
-        &self,
-        geometry: &Geometry,
-        words: &[u32],
-        code: u8,
-        padded: &'a mut Vec<u32>,
-    ) -> Result<&'a [u32]> {
-        let len = product(&[geometry.batch, self.image_words()], "packed activations")?;
-        let padded = take_aligned(padded, len, "packed activations")?;
-        if len == 0 {
-            return Ok(padded);
-        }
-        match self.planes {
-            1 => padded.fill(self.pad_word(code, 0)),
-            planes => {
-                for (i, plane) in padded.chunks_mut(self.plane_words).enumerate() {
-                    plane.fill(self.pad_word(code, i % planes));
-                }
-            }
-        }
-        if words.is_empty() {
-            return Ok(padded);
-        }
-        let [_, height, width] = geometry.input;
-        let before = geometry.padding_before();
-        let line = width * self.pixel_words;
-        let images = words.chunks(geometry.pixels() * self.pixel_words);
-        for (image, padded) in images.zip(padded.chunks_mut(self.image_words())) {
-            for (i, words) in image.chunks(line).enumerate() {
-                let at = [before[0] + i / height, before[1] + i % height, before[2]];
-                let start = self.pixel(at, [1; 3]);
-                padded[start..start + line].copy_from_slice(words);
-            }
-        }
-        Ok(padded)
     }
 }

@@ -11,48 +11,48 @@ use ndarray::{ArrayView4, ArrayView5, Axis};
 /// them quantized in place by the quantizer of their image.
 pub(crate) fn quantize_nhwc<T: Element, Q: Fn(&mut [T])>(
     x: &ArrayView5<'_, T>,
-    lanes: &mut [T],
+    activations: &mut [T],
     quantizer: impl Fn(usize) -> Q + Sync,
 ) {
     let images = x.len_of(Axis(0));
-    if lanes.is_empty() {
+    if activations.is_empty() {
         return;
     }
-    let image_len = lanes.len() / images;
-    any_chunk(lanes, image_len, 1, |image, lanes| {
-        quantize_image(x.index_axis(Axis(0), image), lanes, &quantizer(image));
+    let image_len = activations.len() / images;
+    any_chunk(activations, image_len, 1, |image, activations| {
+        quantize_image(x.index_axis(Axis(0), image), activations, &quantizer(image));
         false
     });
 }
 
 fn quantize_image<T: Element>(
     image: ArrayView4<'_, T>,
-    lanes: &mut [T],
+    activations: &mut [T],
     quantize: &impl Fn(&mut [T]),
 ) {
     let channels = image.len_of(Axis(0));
     let pixels = image.permuted_axes([1, 2, 3, 0]);
     if let Some(pixels) = pixels.as_slice() {
-        for (lanes, pixels) in
-            lanes.chunks_mut(QUANTIZED_VALUES).zip(pixels.chunks(QUANTIZED_VALUES))
+        for (activations, pixels) in
+            activations.chunks_mut(QUANTIZED_VALUES).zip(pixels.chunks(QUANTIZED_VALUES))
         {
-            lanes.copy_from_slice(pixels);
-            quantize(lanes);
+            activations.copy_from_slice(pixels);
+            quantize(activations);
         }
         return;
     }
-    if let Some(planes) = image.as_slice() {
-        let pixels = matrix_mut(planes.len() / channels, channels, lanes);
-        Kernel::current().transpose(planes, pixels);
+    if let Some(pactivations) = image.as_slice() {
+        let pixels = matrix_mut(pactivations.len() / channels, channels, activations);
+        Kernel::current().transpose(pactivations, pixels);
     } else if channels_are_closest(&image) {
-        lanes.iter_mut().zip(&pixels).for_each(|(lane, &x)| *lane = x);
+        activations.iter_mut().zip(&pixels).for_each(|(activation, &x)| *activation = x);
     } else {
         for (channel, plane) in image.outer_iter().enumerate() {
-            let lanes = lanes[channel..].iter_mut().step_by(channels);
-            lanes.zip(&plane).for_each(|(lane, &x)| *lane = x);
+            let activations = activations[channel..].iter_mut().step_by(channels);
+            activations.zip(&plane).for_each(|(activation, &x)| *activation = x);
         }
     }
-    lanes.chunks_mut(QUANTIZED_VALUES).for_each(quantize);
+    activations.chunks_mut(QUANTIZED_VALUES).for_each(quantize);
 }
 
 /// Whether the channels of a pixel lie closer to each other than to those of other pixels.

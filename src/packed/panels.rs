@@ -1,4 +1,4 @@
-//! Weight codes in memory: panels of filters, as the kernels want them.
+//! Codes of weights, for kernels: panels of 16 filters, `[plane][panel][word][filter]`.
 
 use crate::Result;
 use crate::kernel::{FilterPlanes, PANEL, Weights, Width};
@@ -20,7 +20,7 @@ pub(crate) struct Panels {
     storage: Storage,
 }
 
-/// The codes decide, not how they are held.
+/// The codes decide, not their format.
 impl PartialEq for Panels {
     fn eq(&self, other: &Self) -> bool {
         let same_codes = |filter| self.codes(filter).eq(other.codes(filter));
@@ -81,7 +81,7 @@ impl Panels {
         }
     }
 
-    /// The words of some panels of a plane; codes that are not held in planes have one.
+    /// The words of some panels of a plane; codes in fields have one.
     pub(crate) fn plane(&self, plane: usize, panels: Range<usize>) -> &[u32] {
         let panel_len = self.panel_words() * PANEL;
         &self.words[plane * self.plane_len()..][panels.start * panel_len..panels.end * panel_len]
@@ -94,7 +94,7 @@ impl Panels {
         }
     }
 
-    /// How the codes lie, or would lie in another format.
+    /// The storage of these codes in another format.
     pub(crate) fn storage_in(&self, format: CodeFormat) -> Storage {
         match (format, self.storage) {
             (CodeFormat::Bytes, Storage::Planes(bits)) => Storage::new(format, bits as u32),
@@ -106,7 +106,7 @@ impl Panels {
         self.storage.planes()
     }
 
-    /// How narrow codes are held, if not in planes.
+    /// The width of fields, if codes are in these.
     pub(crate) fn width(&self) -> Option<Width> {
         match self.storage {
             Storage::Planes(_) => None,
@@ -258,7 +258,7 @@ impl Panels {
         }
     }
 
-    /// Writes the codes, which are held in planes, into panels for products with bytes.
+    /// Writes codes in planes into panels for products with bytes.
     pub(crate) fn expand(&self, bytes: &mut Panels) -> Result<()> {
         let planes = self.planes();
         bytes.reset(self.filters, self.row_len, CodeFormat::Bytes, planes as u32)?;
@@ -283,7 +283,7 @@ impl Panels {
         Ok(())
     }
 
-    /// Whether codes are held as one bit each.
+    /// Whether codes are one plane of bits.
     pub(crate) fn hold_bits(&self) -> bool {
         self.storage == Storage::Planes(1)
     }

@@ -6,16 +6,18 @@ use crate::memory::{view5, zeros_array};
 use crate::options::Scaling;
 use crate::packed::format::CodeFormat;
 use crate::packed::panels::{Panels, Row};
-use crate::quantizer::{Levels, WeightCoder, filter_magnitudes, finite_scale, tensor_magnitude};
+use crate::quantizer::{
+    FittedWeightQuantizer, Levels, filter_magnitudes, finite_scale, tensor_magnitude,
+};
 use crate::{Element, Error, Operand, Result, WeightQuantizer};
 use ndarray::{ArrayD, ArrayView4, ArrayView5, ArrayViewMut4, Axis, IxDyn};
 
 /// Weights of an operator, quantized once: one bit a weight at 1 bit, at 2 to 8 bits their codes,
 /// quantized floats above that.
 ///
-/// Codes of 2 to 8 bits are held in the form in which they are multiplied fastest with the
+/// Codes of 2 to 8 bits have the format in which they are multiplied fastest with the
 /// activations of the operator on this CPU: as bit planes, which take as many bits a weight as they
-/// are, or as numbers of 2, 4 or 8 bits. Other operators and CPUs can multiply with either, and
+/// are, or fields of 2, 4 or 8 bits. Other operators and CPUs can multiply with either, and
 /// weights are equal if their codes are.
 ///
 /// Immutable, and independent of the latent weights they were made from. The operator that made
@@ -45,14 +47,13 @@ pub struct PackedWeights<T> {
     spatial_dims: usize,
     /// (F, C / groups, KD, KH, KW).
     shape: [usize; 5],
-    /// One of these two holds the weights, each filter `[tap][channel]`: codes in panels (see
-    /// `kernel`), or numbers.
+    /// One of these two has the weights, each filter `[tap][channel]`: codes in panels, or floats.
     panels: Panels,
     values: Vec<T>,
     /// The sum of the codes of each filter.
     sums: Vec<i64>,
     /// The quantizer's scale of each filter, or nothing.
-    magnitudes: Vec<T>,
+    quantizer_scales: Vec<T>,
     /// The operator's [`Scaling`] of each filter, or nothing.
     scales: Vec<T>,
     /// The product of both, or nothing.
@@ -69,18 +70,18 @@ impl<T> Default for PackedWeights<T> {
             panels: Panels::default(),
             values: Vec::new(),
             sums: Vec::new(),
-            magnitudes: Vec::new(),
+            quantizer_scales: Vec::new(),
             scales: Vec::new(),
             factors: Vec::new(),
         }
     }
 }
 
-/// How the codes of packed weights lie in memory.
+/// Weights as they were packed.
 pub(crate) enum Codes<'a, T> {
-    /// Integer codes, in panels of filters as the kernels want them.
+    /// Integer codes, for the kernels.
     Panels(&'a Panels, Levels),
-    /// Quantized numbers, without their filter's scale.
+    /// Quantized floats, without the scale of their filter.
     Values(&'a [T]),
 }
 
@@ -113,7 +114,7 @@ impl<T: Element> PackedWeights<T> {
             None => reserve(&mut self.values, filters * row_len, what)?,
         }
 
-        let coder = quantizer.fit(&w)?;
+        let fitted = quantizer.fit(&w)?;
         // Channels last: the order of a row of im2row.
         let rows = w.permuted_axes([0, 2, 3, 4, 1]);
         match levels {
@@ -122,18 +123,22 @@ impl<T: Element> PackedWeights<T> {
                 let kernel = Kernel::current();
                 let write = |filter, to: Row<'_>| {
                     let row = rows.index_axis(Axis(0), filter);
-                    write_codes(kernel, &coder, row, to)
+                    write_codes(kernel, &fitted, row, to)
                 };
                 self.panels.set(&mut self.sums, write)?;
             }
-            None => self.values.extend(rows.iter().map(|&w| coder.value(w))),
+            None => self.values.extend(rows.iter().map(|&w| fitted.value(w))),
         }
-        self.assign_scales(coder, w)
+        self.assign_scales(fitted, w)
     }
 
-    fn assign_scales(&mut self, coder: WeightCoder<T>, w: ArrayView5<'_, T>) -> Result<()> {
+    fn assign_scales(
+        &mut self,
+        fitted: FittedWeightQuantizer<T>,
+        w: ArrayView5<'_, T>,
+    ) -> Result<()> {
         let filters = self.filters();
-        self.magnitudes = coder.magnitudes;
+        self.quantizer_scales = fitted.filter_scales;
         self.scales = match &self.scaling {
             Scaling::None => Vec::new(),
             Scaling::PerTensor => vec![tensor_magnitude(&w)?; filters],
@@ -143,11 +148,11 @@ impl<T: Element> PackedWeights<T> {
                 scales.iter().enumerate().map(finite).collect::<Result<_>>()?
             }
         };
-        self.factors = match (self.magnitudes.is_empty(), self.scales.is_empty()) {
+        self.factors = match (self.quantizer_scales.is_empty(), self.scales.is_empty()) {
             (true, _) => self.scales.clone(),
-            (_, true) => self.magnitudes.clone(),
+            (_, true) => self.quantizer_scales.clone(),
             _ => {
-                let products = self.magnitudes.iter().zip(&self.scales).map(|(&m, &s)| m * s);
+                let products = self.quantizer_scales.iter().zip(&self.scales).map(|(&m, &s)| m * s);
                 let finite = |(i, p): (usize, T)| finite_scale(Operand::Scale, i, p.as_f64());
                 products.enumerate().map(finite).collect::<Result<_>>()?
             }
@@ -155,7 +160,7 @@ impl<T: Element> PackedWeights<T> {
         Ok(())
     }
 
-    /// Levels of codes that are held as integers.
+    /// Levels of codes that are packed as integers.
     pub(crate) fn levels(&self) -> Option<Levels> {
         self.quantizer.levels().filter(Levels::fit_a_byte)
     }
@@ -200,8 +205,8 @@ impl<T: Element> PackedWeights<T> {
     }
 
     /// The quantizer's scale of each filter, or nothing.
-    pub(crate) fn magnitudes(&self) -> &[T] {
-        &self.magnitudes
+    pub(crate) fn quantizer_scales(&self) -> &[T] {
+        &self.quantizer_scales
     }
 
     /// The [`Scaling`] of each filter, or nothing.
@@ -245,7 +250,7 @@ impl<T: Element> PackedWeights<T> {
     pub(crate) fn quantized_rows(&self) -> Result<Vec<T>> {
         let mut rows = zeros(self.len(), "quantized weights")?;
         self.expand_values(&mut rows);
-        scale_filters(&mut rows, &self.magnitudes);
+        scale_filters(&mut rows, &self.quantizer_scales);
         Ok(rows)
     }
 
@@ -268,7 +273,7 @@ impl<T: Element> PackedWeights<T> {
 
     /// Bytes that the codes, sums and scales take.
     pub fn size_in_bytes(&self) -> usize {
-        let floats = self.values.len() + self.magnitudes.len() + self.scales.len();
+        let floats = self.values.len() + self.quantizer_scales.len() + self.scales.len();
         size_of_val(self.panels.words())
             + size_of_val(&self.sums[..])
             + (floats + self.factors.len()) * size_of::<T>()
@@ -310,13 +315,13 @@ impl<T: Element> PackedWeights<T> {
 /// Writes the codes of a filter.
 fn write_codes<T: Element>(
     kernel: Kernel,
-    coder: &WeightCoder<T>,
+    fitted: &FittedWeightQuantizer<T>,
     row: ArrayView4<'_, T>,
     to: Row<'_>,
 ) -> Result<()> {
-    match (to, coder.threshold()) {
+    match (to, fitted.threshold()) {
         (Row::Bits(words), Some(threshold)) => {
-            // By vectors, which weights that lie apart are first brought together for.
+            // By vectors, for which scattered weights are first brought together.
             let mut together;
             let row = match row.to_slice() {
                 Some(row) => row,
@@ -332,11 +337,11 @@ fn write_codes<T: Element>(
         (Row::Bits(words), None) => {
             words.fill(0);
             for (i, &w) in row.iter().enumerate() {
-                words[i / 32] |= coder.code(w) << (i % 32);
+                words[i / 32] |= fitted.code(w) << (i % 32);
             }
         }
         (Row::Codes(codes), _) => {
-            codes.iter_mut().zip(row).for_each(|(code, &w)| *code = coder.code(w) as u8);
+            codes.iter_mut().zip(row).for_each(|(code, &w)| *code = fitted.code(w) as u8);
         }
     }
     Ok(())

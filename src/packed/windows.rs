@@ -1,45 +1,81 @@
-//! Windows that are gathered: lines of an image as strings of bits, so that a window is copied run by
-//! run, for channels that do not fill their words.
+//! What windows are read from, and windows that are gathered.
 //!
-//! Of pixels that begin a word each, a window would be gathered tap by tap. Without gaps between
-//! pixels, those that consecutive taps see are one field of bits in a line of the image, padding
-//! included, wherever it begins: two words and a shift for every 32 bits.
+//! Where channels fill their words, images are at most laid into larger ones, with padding around
+//! them. Else lines of an image become strings of bits, without gaps between pixels: those that
+//! consecutive taps see are one field of bits then, padding included, wherever it begins, and a
+//! window is copied run by run, two words and a shift for every 32 bits. Where neither goes, it is
+//! copied tap by tap.
 
 use crate::Result;
 use crate::geometry::Geometry;
-use crate::memory::{product, take};
+use crate::memory::{product, take, take_aligned};
 use crate::packed::bit_writer::BitWriter;
 use crate::packed::layout::WordLayout;
-use crate::tuning::PADDED_GROWTH;
 
 /// Bits that are copied at a time: so many are in two words, wherever they begin.
 const FIELD: usize = 32;
 
 impl WordLayout {
-    /// The layout of lines of bits, if windows are better gathered from these: what is the pixel of
-    /// another layout is a line then, `[image][line][group][plane][word]`.
-    pub(crate) fn lines_of_bits(&self, geometry: &Geometry) -> Option<Self> {
-        let runs = geometry.kernel[2] > 1 && geometry.dilation()[2] == 1;
-        if !runs || geometry.activations() == 0 {
-            return None;
+    /// What windows are read from: the packed activations, or these copied into lines of bits, or into
+    /// larger images with padding around them. `pad` is the code of a padded position.
+    pub(crate) fn copy_to<'a>(
+        &self,
+        geometry: &Geometry,
+        windows: &WordLayout,
+        words: &'a [u32],
+        pad: u8,
+        buffer: &'a mut Vec<u32>,
+    ) -> Result<&'a [u32]> {
+        if windows.lines {
+            self.write_lines(geometry, windows, words, pad, buffer)
+        } else if windows.grid != geometry.input {
+            windows.pad(geometry, words, pad, buffer)
+        } else {
+            Ok(words)
         }
-        let [depth, height, width] = geometry.padded_input();
-        let line_bits = product(&[width, self.channel_bits], "padded input").ok()?;
-        let pixels = product(&[depth, height, width], "padded input").ok()?;
-        if pixels / PADDED_GROWTH > geometry.pixels() {
-            return None;
+    }
+
+    /// Copies packed images into larger ones, with padding around them.
+    fn pad<'a>(
+        &self,
+        geometry: &Geometry,
+        words: &[u32],
+        code: u8,
+        padded: &'a mut Vec<u32>,
+    ) -> Result<&'a [u32]> {
+        let len = product(&[geometry.batch, self.image_words()], "packed activations")?;
+        let padded = take_aligned(padded, len, "packed activations")?;
+        if len == 0 {
+            return Ok(padded);
         }
-        let plane_words = line_bits.div_ceil(32) + 1;
-        let group_words = product(&[self.planes, plane_words], "packed activations").ok()?;
-        let pixel_words = product(&[geometry.groups(), group_words], "packed activations").ok()?;
-        product(&[depth, height, pixel_words], "packed activations").ok()?;
-        let grid = [depth, height, 1];
-        Some(WordLayout { plane_words, group_words, pixel_words, grid, lines: true, ..*self })
+        match self.planes {
+            1 => padded.fill(self.pad_word(code, 0)),
+            planes => {
+                for (i, plane) in padded.chunks_mut(self.plane_words).enumerate() {
+                    plane.fill(self.pad_word(code, i % planes));
+                }
+            }
+        }
+        if words.is_empty() {
+            return Ok(padded);
+        }
+        let [_, height, width] = geometry.input;
+        let before = geometry.padding_before();
+        let line = width * self.pixel_words;
+        let images = words.chunks(geometry.pixels() * self.pixel_words);
+        for (image, padded) in images.zip(padded.chunks_mut(self.image_words())) {
+            for (i, words) in image.chunks(line).enumerate() {
+                let at = [before[0] + i / height, before[1] + i % height, before[2]];
+                let start = self.pixel(at, [1; 3]);
+                padded[start..start + line].copy_from_slice(words);
+            }
+        }
+        Ok(padded)
     }
 
     /// Copies packed images of this layout into lines of bits, with padding around them. `pad` is the
     /// code of a padded position.
-    pub(crate) fn write_lines<'a>(
+    fn write_lines<'a>(
         &self,
         geometry: &Geometry,
         to: &WordLayout,
@@ -59,23 +95,12 @@ impl WordLayout {
                 let (plane, part) = (i % self.planes, i / self.planes);
                 let (group, at) = (part % geometry.groups(), part / geometry.groups());
                 let at = inside(0, at / to.grid[1]).zip(inside(1, at % to.grid[1]));
+                let image = &image[group * self.group_words + plane * self.plane_words..];
                 let mut line = BitWriter::new(line);
-                let padding = |line: &mut BitWriter<'_>, count: usize| {
-                    let word = self.pad_word(pad, plane);
-                    (0..count).for_each(|_| line.push_pixel(self.channel_bits, |_| word));
-                };
-                match at {
-                    None => padding(&mut line, width),
-                    Some((d, h)) => {
-                        let first = (d * input[1] + h) * input[2] * self.pixel_words;
-                        let first = first + group * self.group_words + plane * self.plane_words;
-                        padding(&mut line, before[2]);
-                        for pixel in 0..input[2] {
-                            let words = &image[first + pixel * self.pixel_words..];
-                            line.push_pixel(self.channel_bits, |word| words[word]);
-                        }
-                        padding(&mut line, width - before[2] - input[2]);
-                    }
+                for w in 0..width {
+                    let pixel = at.zip(inside(2, w));
+                    let pixel = pixel.map(|((d, h), w)| (d * input[1] + h) * input[2] + w);
+                    self.push_pixel(&mut line, image, pixel, self.pad_word(pad, plane));
                 }
                 line.finish();
             }
@@ -83,9 +108,68 @@ impl WordLayout {
         Ok(lines)
     }
 
-    /// Writes the window of an output position: a plane of a group's part of lines of bits.
+    /// Gathers the codes of a window into `row`, side by side, plane after plane. `image` is a group's
+    /// part of an image.
+    pub(crate) fn gather(
+        &self,
+        geometry: &Geometry,
+        image: &[u32],
+        pad: u8,
+        position: usize,
+        row: &mut [u32],
+    ) {
+        if row.is_empty() {
+            return; // without channels a kernel may be longer than could ever be walked through
+        }
+        let planes = row.chunks_mut(self.row_words).enumerate();
+        if self.lines {
+            planes.for_each(|(plane, row)| self.gather_runs(geometry, image, position, plane, row));
+        } else {
+            planes.for_each(|(plane, row)| {
+                // Nothing, where the image is nothing but padding.
+                let image = image.get(plane * self.plane_words..).unwrap_or_default();
+                self.gather_taps(geometry, image, position, self.pad_word(pad, plane), row);
+            });
+        }
+    }
+
+    /// A plane of the same, tap by tap.
+    fn gather_taps(
+        &self,
+        geometry: &Geometry,
+        plane: &[u32],
+        position: usize,
+        pad_word: u32,
+        row: &mut [u32],
+    ) {
+        let mut window = BitWriter::new(row);
+        geometry.for_each_tap(position, |_, pixel| {
+            self.push_pixel(&mut window, plane, pixel, pad_word);
+        });
+        window.finish();
+    }
+
+    /// Appends a plane of the channels of a pixel, or of padding.
     #[inline(always)]
-    pub(crate) fn gather_runs(
+    fn push_pixel(
+        &self,
+        to: &mut BitWriter<'_>,
+        plane: &[u32],
+        pixel: Option<usize>,
+        pad_word: u32,
+    ) {
+        match pixel {
+            Some(pixel) => {
+                let words = &plane[pixel * self.pixel_words..];
+                to.push_pixel(self.channel_bits, |word| words[word]);
+            }
+            None => to.push_pixel(self.channel_bits, |_| pad_word),
+        }
+    }
+
+    /// A plane of the same, run by run, of lines of bits: a plane of a group's part of lines of bits.
+    #[inline(always)]
+    fn gather_runs(
         &self,
         geometry: &Geometry,
         image: &[u32],
@@ -93,10 +177,9 @@ impl WordLayout {
         plane: usize,
         row: &mut [u32],
     ) {
-        let [_, out_h, out_w] = geometry.output;
         let [kernel_d, kernel_h, kernel_w] = geometry.kernel;
         let (stride, dilation) = (geometry.stride(), geometry.dilation());
-        let at = [position / (out_h * out_w), position / out_w % out_h, position % out_w];
+        let at = geometry.at(position);
         let begin = at[2] * stride[2] * self.channel_bits;
         let run_bits = kernel_w * self.channel_bits;
         let mut window = BitWriter::new(row);

@@ -14,7 +14,7 @@ pub(super) fn max_signed(bits: u32) -> i64 {
 }
 
 /// `max(max|x|, 1e-5)` over a sample.
-pub(super) fn sample_magnitude<T: Element, D: Dimension>(
+pub(super) fn sample_scale<T: Element, D: Dimension>(
     index: usize,
     sample: &ArrayView<'_, T, D>,
 ) -> Result<T> {
@@ -29,7 +29,7 @@ pub(super) fn sample_magnitude<T: Element, D: Dimension>(
     Ok(max.max(T::of(LEAST_MAGNITUDE)))
 }
 
-/// `max|x|` of numbers that are no NaN, many at a time.
+/// `max|x|` of values that are no NaN, many at a time.
 fn max_magnitude<T: Element>(x: &[T]) -> T {
     let larger = |a: T, b: T| if a > b { a } else { b };
     let (chunks, rest) = x.as_chunks::<32>();
@@ -58,7 +58,7 @@ mod tests {
     use ndarray::aview1;
 
     fn codes<T: Element>(row: &[T], bits: u32) -> Vec<i64> {
-        let magnitude = sample_magnitude(0, &aview1(row)).expect("finite numbers");
+        let magnitude = sample_scale(0, &aview1(row)).expect("finite numbers");
         let n = max_signed(bits);
         let scale = T::of_integer(n) / magnitude;
         let code = |&x: &T| i64::from(absmax_code(x, scale, bits, Rounding::HalfToEven)) - n;

@@ -1,7 +1,7 @@
 //! Activation quantizers.
 
 use crate::memory::zeros_array;
-use crate::quantizer::absmax::{absmax_code, absmax_number, max_signed, sample_magnitude};
+use crate::quantizer::absmax::{absmax_code, absmax_number, max_signed, sample_scale};
 use crate::quantizer::dorefa::{unit, unit_code, unit_number};
 use crate::quantizer::sign::{above, heaviside_code, heaviside_levels, sign_code};
 use crate::quantizer::{
@@ -159,47 +159,47 @@ impl ActivationQuantizer {
         matches!(self.family, Family::AbsMax { .. })
     }
 
-    /// What a sample is scaled by: 1 if nothing is.
-    pub(crate) fn magnitude<T: Element, D: Dimension>(
+    /// The scale of a sample: 1 if it has none.
+    pub(crate) fn sample_scale<T: Element, D: Dimension>(
         &self,
         index: usize,
         sample: &ArrayView<'_, T, D>,
     ) -> Result<T> {
-        if self.scales_samples() { sample_magnitude(index, sample) } else { Ok(T::one()) }
+        if self.scales_samples() { sample_scale(index, sample) } else { Ok(T::one()) }
     }
 
-    /// The quantizer of a sample of a given [`magnitude`](Self::magnitude).
-    pub(crate) fn coder<T: Element>(&self, magnitude: T) -> ActivationCoder<T> {
-        let scale = match self.family {
-            Family::AbsMax { bits } => T::of_integer(max_signed(bits)) / magnitude,
+    /// The quantizer of a sample of a given [scale](Self::sample_scale).
+    pub(crate) fn fitted<T: Element>(&self, scale: T) -> FittedQuantizer<T> {
+        let factor = match self.family {
+            Family::AbsMax { bits } => T::of_integer(max_signed(bits)) / scale,
             _ => T::one(),
         };
-        ActivationCoder { quantizer: *self, magnitude, scale }
+        FittedQuantizer { quantizer: *self, scale, factor }
     }
 
-    /// Quantizes numbers that have been checked, sample by sample. Writes all or, if a magnitude is
+    /// Quantizes values that have been checked, sample by sample. Writes all or, if a scale is
     /// not finite, nothing.
     pub(crate) fn map_samples<T: Element, O, D: Dimension>(
         &self,
         x: &ArrayView<'_, T, D>,
         mut out: ArrayViewMut<'_, O, D>,
-        f: impl Fn(&ActivationCoder<T>, T) -> O,
+        f: impl Fn(&FittedQuantizer<T>, T) -> O,
     ) -> Result<()> {
         if x.is_empty() {
             return Ok(()); // without elements there may be more samples than could be counted
         }
         if !self.scales_samples() || x.ndim() == 0 {
-            let coder = self.coder(self.magnitude(0, x)?);
-            Zip::from(&mut out).and(x).for_each(|out, &x| *out = f(&coder, x));
+            let fitted = self.fitted(self.sample_scale(0, x)?);
+            Zip::from(&mut out).and(x).for_each(|out, &x| *out = f(&fitted, x));
             return Ok(());
         }
         let samples = || x.axis_chunks_iter(Axis(0), 1).enumerate();
         for (i, sample) in samples() {
-            self.magnitude(i, &sample)?;
+            self.sample_scale(i, &sample)?;
         }
         for ((i, sample), out) in samples().zip(out.axis_chunks_iter_mut(Axis(0), 1)) {
-            let coder = self.coder(self.magnitude(i, &sample)?);
-            Zip::from(out).and(sample).for_each(|out, &x| *out = f(&coder, x));
+            let fitted = self.fitted(self.sample_scale(i, &sample)?);
+            Zip::from(out).and(sample).for_each(|out, &x| *out = f(&fitted, x));
         }
         Ok(())
     }
@@ -232,7 +232,7 @@ impl ActivationQuantizer {
         gradients.iter_mut().zip(x).for_each(|(gradient, &x)| *gradient *= self.derivative(x));
     }
 
-    /// The quantized numbers of `x`, in an array of its shape.
+    /// The quantized values of `x`, in an array of its shape.
     ///
     /// # Errors
     /// [`Error::NaN`](crate::Error::NaN) if `x` holds one;
@@ -245,7 +245,7 @@ impl ActivationQuantizer {
     ) -> Result<Array<T, D>> {
         let mut values = zeros_array(x.raw_dim(), "quantized activations")?;
         check_no_nan(Operand::Input, &x)?;
-        self.map_samples(&x, values.view_mut(), |coder, x| coder.quantized(x))?;
+        self.map_samples(&x, values.view_mut(), |fitted, x| fitted.quantized(x))?;
         Ok(values)
     }
 
@@ -260,11 +260,11 @@ impl ActivationQuantizer {
     pub fn codes<T: Element, D: Dimension>(&self, x: ArrayView<'_, T, D>) -> Result<Array<u32, D>> {
         let mut codes = zeros_array(x.raw_dim(), "activation codes")?;
         check_no_nan(Operand::Input, &x)?;
-        self.map_samples(&x, codes.view_mut(), |coder, x| coder.code(x))?;
+        self.map_samples(&x, codes.view_mut(), |fitted, x| fitted.code(x))?;
         Ok(codes)
     }
 
-    /// The gradient of `x` from `dy`, the gradient of the quantized numbers: `dy * ste(x)`.
+    /// The gradient of `x` from `dy`, the gradient of the quantized values: `dy * ste(x)`.
     ///
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape) if `dy` is not of the shape of `x`;
@@ -290,18 +290,18 @@ impl ActivationQuantizer {
     }
 }
 
-/// An activation quantizer that knows the sample it quantizes.
+/// An activation quantizer with the scale of the sample that it quantizes.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct ActivationCoder<T> {
+pub(crate) struct FittedQuantizer<T> {
     quantizer: ActivationQuantizer,
-    /// [`ActivationQuantizer::magnitude`] of the sample.
-    magnitude: T,
-    /// What absmax multiplies by before it rounds.
+    /// The [scale](ActivationQuantizer::sample_scale) of the sample.
     scale: T,
+    /// What absmax multiplies by before it rounds.
+    factor: T,
 }
 
-impl<T: Element> ActivationCoder<T> {
-    /// The code of a number; 0 if nothing is quantized.
+impl<T: Element> FittedQuantizer<T> {
+    /// The code of a value; 0 if nothing is quantized.
     #[inline]
     pub(crate) fn code(&self, x: T) -> u32 {
         let rounding = self.quantizer.rounding;
@@ -309,17 +309,17 @@ impl<T: Element> ActivationCoder<T> {
             Family::Sign => sign_code(x),
             Family::Heaviside => heaviside_code(x),
             Family::Unit { bits } => unit_code(x, bits, rounding),
-            Family::AbsMax { bits } => absmax_code(x, self.scale, bits, rounding),
+            Family::AbsMax { bits } => absmax_code(x, self.factor, bits, rounding),
             Family::FullPrecision(_) => 0,
         }
     }
 
-    /// Writes the codes of numbers, which fit into a byte each: in loops without branches, for
-    /// vectors. Returns whether there is a NaN among the numbers, whose code may be any.
+    /// Writes codes, which fit into a byte each: in loops without branches, for vectors. Returns whether
+    /// there is a NaN among the values, whose code may be any.
     #[inline(always)]
     pub(crate) fn write_codes(&self, x: &[T], codes: &mut [u8]) -> bool {
         use Rounding::{HalfAwayFromZero as Away, HalfToEven as Even};
-        let scale = self.scale;
+        let factor = self.factor;
         match (self.quantizer.family, self.quantizer.rounding) {
             (Family::Sign, _) => write(x, codes, |x| sign_code(x) as u8),
             (Family::Heaviside, _) => write(x, codes, |x| heaviside_code(x) as u8),
@@ -331,17 +331,17 @@ impl<T: Element> ActivationCoder<T> {
                 write(x, codes, |x| (unit(x) * n).nearest_byte())
             }
             (Family::AbsMax { bits }, Away) => {
-                write(x, codes, |x| absmax_number(x, scale, bits, Away).as_byte())
+                write(x, codes, |x| absmax_number(x, factor, bits, Away).as_byte())
             }
             (Family::AbsMax { bits }, Even) => {
                 let n = max_signed(bits) as u8;
-                write(x, codes, |x| (x * scale).nearest_byte().wrapping_add(n))
+                write(x, codes, |x| (x * factor).nearest_byte().wrapping_add(n))
             }
             (Family::FullPrecision(_), _) => write(x, codes, |_| 0),
         }
     }
 
-    /// The number that `x` becomes before its sample's magnitude.
+    /// The quantized value before the scale of its sample.
     #[inline]
     pub(crate) fn value(&self, x: T) -> T {
         match (self.quantizer.family, self.quantizer.levels()) {
@@ -351,31 +351,31 @@ impl<T: Element> ActivationCoder<T> {
         }
     }
 
-    /// Makes numbers what they become before their sample's magnitude.
-    pub(crate) fn values(&self, numbers: &mut [T]) {
+    /// Quantizes values in place, before the scale of their sample.
+    pub(crate) fn values(&self, values: &mut [T]) {
         match (self.quantizer.threshold(), self.quantizer.levels()) {
             (Some(threshold), Some(levels)) => {
                 // A choice of two, for vectors.
                 let [zero, one] = [0, 1].map(|code| levels.value(code));
                 let value = |x| if x >= threshold { one } else { zero };
-                numbers.iter_mut().for_each(|x| *x = value(*x));
+                values.iter_mut().for_each(|x| *x = value(*x));
             }
-            _ => numbers.iter_mut().for_each(|x| *x = self.value(*x)),
+            _ => values.iter_mut().for_each(|x| *x = self.value(*x)),
         }
     }
 
-    /// Makes numbers what they become.
-    pub(crate) fn quantize(&self, numbers: &mut [T]) {
-        self.values(numbers);
+    /// Quantizes values in place.
+    pub(crate) fn quantize(&self, values: &mut [T]) {
+        self.values(values);
         if self.quantizer.scales_samples() {
-            numbers.iter_mut().for_each(|x| *x *= self.magnitude);
+            values.iter_mut().for_each(|x| *x *= self.scale);
         }
     }
 
-    /// The number that `x` becomes.
+    /// The quantized value.
     #[inline]
     pub(crate) fn quantized(&self, x: T) -> T {
-        self.value(x) * self.magnitude
+        self.value(x) * self.scale
     }
 }
 
@@ -427,11 +427,11 @@ mod tests {
                 (ActivationQuantizer::dorefa(1).unwrap(), [below, T::zero()], [T::of(0.5), above]),
                 (even, [T::of(0.5), below], [above, T::one()]),
             ] {
-                let (threshold, coder) =
-                    (quantizer.threshold().unwrap(), quantizer.coder(T::one()));
+                let (threshold, fitted) =
+                    (quantizer.threshold().unwrap(), quantizer.fitted(T::one()));
                 for (x, code) in zeros.map(|x| (x, 0)).into_iter().chain(ones.map(|x| (x, 1))) {
                     assert_eq!(u32::from(x >= threshold), code, "{quantizer:?}: {x}");
-                    assert_eq!(coder.code(x), code, "{quantizer:?}: {x}");
+                    assert_eq!(fitted.code(x), code, "{quantizer:?}: {x}");
                 }
             }
         }
@@ -443,15 +443,15 @@ mod tests {
         for magnitude in [T::of(127.0), T::of(f32::MAX.into())] {
             let fits = |x: &T| !quantizer.scales_samples() || x.abs() <= magnitude;
             let x: Vec<T> = x.iter().copied().filter(fits).collect();
-            let coder = quantizer.coder(magnitude);
+            let fitted = quantizer.fitted(magnitude);
             let mut codes = vec![u8::MAX; x.len()];
-            assert!(!coder.write_codes(&x, &mut codes));
-            let each = x.iter().map(|&x| coder.code(x));
+            assert!(!fitted.write_codes(&x, &mut codes));
+            let each = x.iter().map(|&x| fitted.code(x));
             assert!(codes.iter().map(|&code| u32::from(code)).eq(each), "{quantizer:?}");
             for i in [0, x.len() / 2, x.len() - 1] {
                 let mut x = x.clone();
                 x[i] = T::nan();
-                assert!(coder.write_codes(&x, &mut codes), "{quantizer:?}");
+                assert!(fitted.write_codes(&x, &mut codes), "{quantizer:?}");
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What a number becomes: formula, integer codes and straight-through gradient of each quantizer.
+//! Formula, integer codes and straight-through gradient of each quantizer.
 //!
 //! | quantizer | formula | source |
 //! | --- | --- | --- |
@@ -13,7 +13,7 @@
 //! | unit activations | `round(n clip(x, 0, 1)) / n` | DoReFa-Net |
 //! | absmax activations | `round(x m / a) a / m`, `a = max|x|` of the sample | BitNet b1.58 |
 //!
-//! with `n = 2^k - 1` and `m = 2^(k-1) - 1` at `k` bits. [`Levels`] says how the integer codes read as numbers.
+//! with `n = 2^k - 1` and `m = 2^(k-1) - 1` at `k` bits. [`Levels`] turns codes into values.
 
 mod absmax;
 mod activation;
@@ -25,14 +25,14 @@ mod ternary;
 mod uniform;
 mod weight;
 
-pub(crate) use activation::ActivationCoder;
 pub use activation::ActivationQuantizer;
+pub(crate) use activation::{FittedQuantizer, FittedQuantizer as ActivationCoder};
 pub use dorefa::DorefaGradient;
 pub use full_precision::FullPrecision;
 pub(crate) use sign::{filter_magnitudes, finite_scale, tensor_magnitude};
 pub use ste::Ste;
 pub use ternary::TernaryThreshold;
-pub(crate) use weight::WeightCoder;
+pub(crate) use weight::FittedWeightQuantizer;
 pub use weight::WeightQuantizer;
 
 use crate::quantizer::absmax::max_signed;
@@ -65,7 +65,7 @@ impl Rounding {
     }
 }
 
-/// How integer codes read as numbers: `value = (step * code + offset) / denominator`.
+/// The values of integer codes: `value = (step * code + offset) / denominator`.
 ///
 /// All three are integers, so a dot product of values is an integer over a known denominator,
 /// and the operators compute it exactly.
@@ -135,7 +135,7 @@ impl Levels {
         self.numerator(0).abs().max(self.numerator(max_code(self.bits) as u32).abs())
     }
 
-    /// The number that a code stands for.
+    /// The value that a code stands for.
     pub fn value<T: Element>(&self, code: u32) -> T {
         T::of_integer(self.numerator(code)) / T::of_integer(self.denominator)
     }

@@ -203,9 +203,9 @@ impl WeightQuantizer {
         w: ArrayView<'_, T, D>,
     ) -> Result<Array<T, D>> {
         let mut quantized = zeros_array(w.raw_dim(), "quantized weights")?;
-        let coder = self.fit(&w)?;
-        Zip::from(&mut quantized).and(&w).for_each(|q, &w| *q = coder.value(w));
-        for (mut filter, &scale) in quantized.axis_iter_mut(Axis(0)).zip(&coder.magnitudes) {
+        let fitted = self.fit(&w)?;
+        Zip::from(&mut quantized).and(&w).for_each(|q, &w| *q = fitted.value(w));
+        for (mut filter, &scale) in quantized.axis_iter_mut(Axis(0)).zip(&fitted.filter_scales) {
             filter.map_inplace(|q| *q *= scale);
         }
         Ok(quantized)
@@ -221,8 +221,8 @@ impl WeightQuantizer {
         w: ArrayView<'_, T, D>,
     ) -> Result<Array<u32, D>> {
         let mut codes = zeros_array(w.raw_dim(), "weight codes")?;
-        let coder = self.fit(&w)?;
-        Zip::from(&mut codes).and(&w).for_each(|code, &w| *code = coder.code(w));
+        let fitted = self.fit(&w)?;
+        Zip::from(&mut codes).and(&w).for_each(|code, &w| *code = fitted.code(w));
         Ok(codes)
     }
 
@@ -287,11 +287,11 @@ impl WeightQuantizer {
         check_no_nan(Operand::Weight, w)
     }
 
-    /// Measures what the codes of a tensor depend on, and checks its numbers.
+    /// Measures what the codes of a tensor depend on, and checks its values.
     pub(crate) fn fit<T: Element, D: RemoveAxis>(
         &self,
         w: &ArrayView<'_, T, D>,
-    ) -> Result<WeightCoder<T>> {
+    ) -> Result<FittedWeightQuantizer<T>> {
         self.check(w)?;
         let statistic = match self.family {
             Family::Ternary(threshold) => threshold.of(w)?,
@@ -299,36 +299,33 @@ impl WeightQuantizer {
             Family::Dorefa { .. } => max_tanh(w),
             _ => T::zero(),
         };
-        let magnitudes = match self.family {
+        let filter_scales = match self.family {
             Family::MagnitudeAwareSign => filter_magnitudes(w)?,
-            Family::Bwn => same_magnitude(tensor_magnitude(w)?, w)?,
-            Family::AbsMean => same_magnitude(absmean(w)?, w)?,
+            Family::Bwn => same_scale(tensor_magnitude(w)?, w)?,
+            Family::AbsMean => same_scale(absmean(w)?, w)?,
             _ => Vec::new(),
         };
-        Ok(WeightCoder { quantizer: *self, statistic, magnitudes })
+        Ok(FittedWeightQuantizer { quantizer: *self, statistic, filter_scales })
     }
 }
 
-/// One magnitude for every filter.
-fn same_magnitude<T: Element, D: Dimension>(
-    magnitude: T,
-    w: &ArrayView<'_, T, D>,
-) -> Result<Vec<T>> {
-    let mut magnitudes = zeros(w.len_of(Axis(0)), "filter scales")?;
-    magnitudes.fill(magnitude);
-    Ok(magnitudes)
+/// The same scale for every filter.
+fn same_scale<T: Element, D: Dimension>(scale: T, w: &ArrayView<'_, T, D>) -> Result<Vec<T>> {
+    let mut scales = zeros(w.len_of(Axis(0)), "filter scales")?;
+    scales.fill(scale);
+    Ok(scales)
 }
 
-/// A weight quantizer that knows its tensor.
-pub(crate) struct WeightCoder<T> {
+/// A weight quantizer with what it measured on its tensor.
+pub(crate) struct FittedWeightQuantizer<T> {
     quantizer: WeightQuantizer,
     /// The threshold of ternary weights, `max|tanh w|` of DoReFa's.
     statistic: T,
     /// The scale of each filter; none where the quantizer has no scales.
-    pub(crate) magnitudes: Vec<T>,
+    pub(crate) filter_scales: Vec<T>,
 }
 
-impl<T: Element> WeightCoder<T> {
+impl<T: Element> FittedWeightQuantizer<T> {
     #[inline]
     pub(crate) fn code(&self, w: T) -> u32 {
         let rounding = self.quantizer.rounding;

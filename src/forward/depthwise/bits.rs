@@ -14,6 +14,7 @@ use crate::geometry::Geometry;
 use crate::kernel::PANEL;
 use crate::memory::{Workspace, WorkspaceSize, product};
 use crate::packed::panels::Panels;
+use crate::tuning::STRIP_BYTES;
 use std::ops::Range;
 
 /// Words that are computed at a time.
@@ -21,9 +22,6 @@ const WORDS: usize = 16;
 
 /// The most taps: one more than there are is a number of six bits.
 const MOST_TAPS: usize = 62;
-
-/// Words of an image that stay in the second cache, so that it is there as a whole.
-const STRIP: usize = 1 << 16;
 
 /// Whether the bits of a depthwise convolution from signs to signs can be counted.
 pub(super) fn are_countable(geometry: &Geometry) -> bool {
@@ -78,7 +76,7 @@ impl<'a> CountBits<'a> {
         let weights = operands.lay_weights(memory.take(weights_len));
         let limits = operands.lay_limits(memory.take(limits_len));
         let offsets = grid.write_offsets(memory.take(taps));
-        let lines = grid.strip_lines(geometry.output[2], STRIP);
+        let lines = grid.strip_lines(geometry.output[2], STRIP_BYTES / size_of::<u32>());
         let lines_len = product(&[lines, grid.line_len()], "packed activations")? + WORDS;
         Ok(CountBits { operands, weights, limits, offsets, lines, lines_len })
     }

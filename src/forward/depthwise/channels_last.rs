@@ -12,18 +12,9 @@ use crate::forward::depthwise::grid::Strip;
 use crate::forward::partition::{Block, Engine};
 use crate::kernel::{LANES, prefetch_elements};
 use crate::memory::{Workspace, WorkspaceSize, product};
+use crate::tuning::{DEPTHWISE_FILTERS, DEPTHWISE_ROWS, DEPTHWISE_SUMS, STRIP_BYTES};
 use ndarray::{ArrayViewMut5, Axis};
 use std::ops::Range;
-
-/// Sums of a tile: they stay in the first cache.
-const TILE_SUMS: usize = 2048;
-const MAX_ROWS: usize = 64;
-
-/// Filters that are finished together where outputs of a filter lie side by side: whole words.
-const FILTERS: usize = 64;
-
-/// Bytes of lines of an image that stay in the second cache: smaller images are there as a whole.
-const STRIP: usize = 1 << 18;
 
 /// See the module.
 pub(super) struct ChannelsLast<'a, A: Arithmetic, T, O> {
@@ -52,10 +43,12 @@ impl<'a, A: Arithmetic, T: Element, O: Output> ChannelsLast<'a, A, T, O> {
         // Outputs of a filter are written as many at a time as may be.
         let planes = words > 1 && depth * height * width > 1 && out.strides()[1] != 1;
         let (rows, filters) = match planes {
-            true => (MAX_ROWS, FILTERS.min(geometry.filters)),
-            false => ((TILE_SUMS / geometry.filters).clamp(1, MAX_ROWS), geometry.filters),
+            true => (DEPTHWISE_ROWS, DEPTHWISE_FILTERS.min(geometry.filters)),
+            false => {
+                ((DEPTHWISE_SUMS / geometry.filters).clamp(1, DEPTHWISE_ROWS), geometry.filters)
+            }
         };
-        let lines = grid.strip_lines(rows, STRIP / size_of::<A::Int>());
+        let lines = grid.strip_lines(rows, STRIP_BYTES / size_of::<A::Int>());
         let lines_len = product(&[lines, grid.line_len()], "packed activations")? + LANES;
         let sums_len = product(&[rows, geometry.filters], "sums")? + LANES;
         Ok(ChannelsLast { operands, output, rows, filters, lines, lines_len, sums_len })

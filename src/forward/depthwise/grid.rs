@@ -2,11 +2,8 @@
 
 use crate::geometry::Geometry;
 use crate::memory::product;
-use crate::packed::layout::PADDED_SIZE;
+use crate::tuning::{PADDED_GROWTH, PLANE_COPIES};
 use std::ops::Range;
-
-/// The most copies of a plane.
-const MOST_COPIES: usize = 16;
 
 /// A padded image, `[depth][height][slot][element]`. What a tap sees from the output positions of a
 /// line lies side by side.
@@ -39,7 +36,7 @@ impl<'a> Grid<'a> {
     pub(super) fn new(geometry: &'a Geometry, pixel: usize) -> Option<Self> {
         let [depth, height, width] = geometry.padded_input();
         let pixels = product(&[depth, height, width], "padded input").ok()?;
-        if pixels / PADDED_SIZE > geometry.pixels() {
+        if pixels / PADDED_GROWTH > geometry.pixels() {
             return None;
         }
         let stride = geometry.stride()[2];
@@ -55,7 +52,7 @@ impl<'a> Grid<'a> {
         let (columns, width) = (self.geometry.kernel[2], self.geometry.input[2]);
         product(&[columns, self.lines, width], "padded input").ok()?;
         let moved = self.geometry.stride()[2] == 1 && self.geometry.output[2] <= width;
-        let few = columns <= MOST_COPIES;
+        let few = columns <= PLANE_COPIES;
         (moved && few).then_some(Grid { pixel: 1, slots: width, copied: true, ..self })
     }
 

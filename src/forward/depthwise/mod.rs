@@ -31,6 +31,7 @@ use crate::memory::parallel::blocks;
 use crate::memory::{Workspace, WorkspaceSize, product, take, take_aligned};
 use crate::options::InputScaling;
 use crate::packed::bits::pack_input;
+use crate::tuning::DEPTHWISE_PRODUCTS_PER_THREAD;
 use crate::{Element, Error, Operand, Result};
 use arithmetic::{Arithmetic, Products, Signs};
 use bits::{BitOperands, CountBits, are_countable};
@@ -41,9 +42,6 @@ use input::{Codes, Source, of_bits};
 use ndarray::{ArrayView5, ArrayViewMut5, Axis};
 use planes::{Planes, are_planes};
 use weights::lay_weights;
-
-/// Products below which a second thread costs more than it saves.
-const PRODUCTS_PER_BLOCK: usize = 1 << 19;
 
 /// How a depthwise convolution is computed.
 #[derive(Clone, Copy, Debug)]
@@ -230,7 +228,7 @@ impl<T: Element> Call<'_, '_, T> {
     ) -> Result<()> {
         let geometry = &self.problem.geometry;
         let outputs = out.len().saturating_mul(E::FILTERS);
-        let blocks = blocks(outputs.saturating_mul(geometry.taps()), PRODUCTS_PER_BLOCK);
+        let blocks = blocks(outputs.saturating_mul(geometry.taps()), DEPTHWISE_PRODUCTS_PER_THREAD);
         let (blocks, filters_together, positions_together) = match planes {
             true => (blocks.min(geometry.filters), 1, usize::MAX / 2),
             false => (blocks, usize::MAX, 0),

@@ -14,13 +14,8 @@ use crate::forward::partition::{Block, Engine};
 use crate::geometry::Geometry;
 use crate::kernel::{LANES, prefetch_elements};
 use crate::memory::{Workspace, WorkspaceSize};
+use crate::tuning::{OUTPUTS_AHEAD, PLANE_OUTPUTS};
 use crate::{Element, Result};
-
-/// Outputs of a plane below which what is done for each plane takes longer than its sums.
-const SMALLEST_PLANE: usize = 256;
-
-/// Outputs that are asked for at a time, which is when the ones before are computed.
-const PREFETCHED: usize = 2048;
 
 /// Whether to go plane by plane from an input to an output, from their strides.
 pub(super) fn are_planes(geometry: &Geometry, x: &[isize], out: &[isize]) -> bool {
@@ -30,7 +25,7 @@ pub(super) fn are_planes(geometry: &Geometry, x: &[isize], out: &[isize]) -> boo
         && (height_len == 1 || x[3] == width)
         && (depth_len == 1 || x[2] == height * width);
     let lines = width_len > 1 && geometry.output[2] > 1 && out[4] == 1;
-    whole && lines && geometry.positions() >= SMALLEST_PLANE
+    whole && lines && geometry.positions() >= PLANE_OUTPUTS
 }
 
 /// See the module.
@@ -67,7 +62,10 @@ impl<A: Arithmetic, T: Element> Engine for Planes<'_, A, T> {
             let mut held = None;
             for (filter, mut out) in (first_filter..).zip(out.outer_iter_mut()) {
                 // The plane behind this one, as a rule the next.
-                prefetch_elements(out.as_ptr().wrapping_add(positions), positions.min(PREFETCHED));
+                prefetch_elements(
+                    out.as_ptr().wrapping_add(positions),
+                    positions.min(OUTPUTS_AHEAD),
+                );
                 let channel = filter / geometry.group_filters();
                 if held != Some(channel) {
                     source.write(image, channel, Pixels::one(plane));
