@@ -1,4 +1,4 @@
-//! Products of floats with weights that are held as codes, for few rows: weights become floats in
+//! Products of floats with weights that are packed as codes, for few rows: weights become floats in
 //! registers, so that what comes from memory is the packed weights alone.
 //!
 //! A weight `(s c + o) / d` takes part as `(s c + o) / 2^p`, with `2^p` the first power of two from
@@ -14,7 +14,7 @@ use crate::quantizer::Levels;
 use crate::tuning::SUMMED_WORDS;
 use std::ops::Range;
 
-/// Weights that are multiplied as they are held.
+/// Weights that are multiplied as they are packed.
 #[derive(Clone, Copy)]
 pub(crate) struct CodedWeights<'a, T> {
     kernel: Kernel,

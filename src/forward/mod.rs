@@ -97,7 +97,7 @@ impl<T: Element> Call<'_, '_, T> {
         let words = take_aligned(&mut integers.words, len, "packed activations")?;
         let threshold =
             self.problem.activation.threshold().filter(|_| *format == CodeFormat::Planes);
-        // The packing finds NaNs, but scales must be of numbers.
+        // The packing finds NaNs, but scales must be without.
         let found_later = !self.problem.activation.scales_samples();
         let sample_scales = self.sample_scales(found_later, &mut floats.sample_scales)?;
         let scale = self.output_scale(&target, sample_scales, &mut floats.scales)?;

@@ -232,7 +232,7 @@ impl CostModel {
         }
     }
 
-    /// How to hold the codes of weights. One bit always is a plane.
+    /// The format of codes of weights. One bit always is a plane.
     pub(crate) fn weight_format(self, activation_bits: u32, weight_bits: u32) -> CodeFormat {
         match weight_bits == 1 || (activation_bits * weight_bits) as usize <= self.byte {
             true => CodeFormat::Planes,
@@ -240,7 +240,7 @@ impl CostModel {
         }
     }
 
-    /// How to multiply `rows` of activations with weights that are held in planes: as bytes only if
+    /// How to multiply `rows` of activations with weights in planes: as bytes only if
     /// that makes up for expanding the weights.
     pub(crate) fn product_format(
         self,
