@@ -1,4 +1,4 @@
-//! Products of floats with weights that are held as codes, for few rows: weights become floats in
+//! Products of floats with weights that are packed as codes, for few rows: weights become floats in
 //! registers, so that what comes from memory is the packed weights alone.
 //!
 //! A weight `(s c + o) / d` takes part as `(s c + o) / 2^p`, with `2^p` the first power of two from
@@ -14,7 +14,7 @@ use crate::quantizer::Levels;
 use crate::tuning::SUMMED_WORDS;
 use std::ops::Range;
 
-/// Weights that are multiplied as they are held.
+/// Weights that are multiplied as they are packed.
 #[derive(Clone, Copy)]
 pub(crate) struct CodedWeights<'a, T> {
     kernel: Kernel,
@@ -24,8 +24,8 @@ pub(crate) struct CodedWeights<'a, T> {
 
 impl<'a, T: Element> CodedWeights<'a, T> {
     pub(crate) fn new(kernel: Kernel, panels: &'a Panels, levels: Levels) -> Self {
-        let bits = panels.width().map_or(1, Width::bits);
-        CodedWeights { kernel, panels, decoder: Decoder::new(levels, panels.center(), bits) }
+        let bits = panels.storage.width.map_or(1, Width::bits);
+        CodedWeights { kernel, panels, decoder: Decoder::new(levels, panels.storage.center, bits) }
     }
 
     /// Writes the products of rows with some filters to `dots`, `[row][filter]`.
@@ -71,7 +71,7 @@ impl<T: Element> Code for Product<'_, T> {
 
     #[inline(always)]
     fn run(self) {
-        match self.weights.panels.width() {
+        match self.weights.panels.storage.width {
             None => self.compute::<1, 32>(),
             Some(Width::Bits2) => self.compute::<2, 16>(),
             Some(Width::Bits4) => self.compute::<4, 8>(),

@@ -210,7 +210,7 @@ impl Operands<'_> {
     ) {
         sums.fill(0);
         let stride = panels.len() * PANEL;
-        let parts = LONGEST / self.panels.span() * PANEL;
+        let parts = LONGEST / self.panels.storage.span() * PANEL;
         for (i, panel) in panels.enumerate() {
             let panel = self.panels.plane(0, panel..panel + 1);
             let parts = panel.chunks(parts).zip(self.offsets.words().chunks(LONGEST));

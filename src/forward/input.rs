@@ -30,8 +30,8 @@ pub enum Activations<'a, T, D: Dimension> {
 }
 
 impl<'a, T, D: Dimension> From<ArrayView<'a, T, D>> for Activations<'a, T, D> {
-    fn from(numbers: ArrayView<'a, T, D>) -> Self {
-        Activations::Floats(numbers)
+    fn from(floats: ArrayView<'a, T, D>) -> Self {
+        Activations::Floats(floats)
     }
 }
 
@@ -52,7 +52,7 @@ impl<'a, T, D: Lift> Activations<'a, T, D> {
     /// Adds the axes that are missing.
     pub(crate) fn lift(self) -> Input<'a, T> {
         match self {
-            Activations::Floats(numbers) => Input::Floats(D::lift(numbers)),
+            Activations::Floats(floats) => Input::Floats(D::lift(floats)),
             Activations::Signs(signs) => Input::Signs(signs),
         }
     }
@@ -62,7 +62,7 @@ impl<T> Input<'_, T> {
     /// (N, C, D, H, W).
     pub(crate) fn dims(&self) -> [usize; 5] {
         match self {
-            Input::Floats(numbers) => numbers.dim().into(),
+            Input::Floats(floats) => floats.dim().into(),
             Input::Signs(signs) => signs.dims(),
         }
     }

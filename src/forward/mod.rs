@@ -97,7 +97,7 @@ impl<T: Element> Call<'_, '_, T> {
         let words = take_aligned(&mut integers.words, len, "packed activations")?;
         let threshold =
             self.problem.activation.threshold().filter(|_| *format == CodeFormat::Planes);
-        // The packing finds NaNs, but scales must be of numbers.
+        // The packing finds NaNs, but scales must be without.
         let found_later = !self.problem.activation.scales_samples();
         let sample_scales = self.sample_scales(found_later, &mut floats.sample_scales)?;
         let scale = self.output_scale(&target, sample_scales, &mut floats.scales)?;
@@ -105,13 +105,13 @@ impl<T: Element> Call<'_, '_, T> {
         if target.is_empty() {
             return Ok(()); // there may be more positions than could be walked through
         }
-        if panels.format() != *format {
+        if panels.storage.format() != *format {
             panels.expand(&mut integers.panels)?;
             panels = &integers.panels;
         }
         let summed = match format {
             CodeFormat::Planes => Summed::DifferingBits,
-            CodeFormat::Bytes => Summed::CodeProducts { center: panels.center() },
+            CodeFormat::Bytes => Summed::CodeProducts { center: panels.storage.center },
         };
         let row_len = geometry.row_len();
         let zero_points = ZeroPoints::new(summed, activation, weight, row_len, self.problem.form);
@@ -122,7 +122,7 @@ impl<T: Element> Call<'_, '_, T> {
             0 => &[],
             _ => row_sums(kernel, geometry, packed, words, pad, &mut integers.row_sums)?,
         };
-        windows.offsets(geometry, panels.padded_row_words(), &mut integers.offsets)?;
+        windows.offsets(geometry, panels.row_words(), &mut integers.offsets)?;
         let words = packed.copy_to(geometry, windows, words, pad, &mut integers.padded)?;
         let operands = Operands {
             kernel,

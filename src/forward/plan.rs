@@ -97,7 +97,7 @@ impl<'a> GemmPlan<'a> {
         let packed = WordLayout::new(geometry, format, exact.activation.bits() as usize);
         let tiles = format == CodeFormat::Bytes && kernel.has_tiles();
         let windows = windows(geometry, &packed, tiles);
-        let storage = exact.panels.storage_in(format);
+        let storage = exact.panels.storage.in_format(format);
         let panel_words = storage.planes() * storage.panel_words(geometry.row_len());
         let tile = TileShape::new(geometry, &windows, panel_words, (format, tiles), target);
         let (elements, filters_per_element) = target.elements();
@@ -115,7 +115,7 @@ impl<'a> GemmPlan<'a> {
 /// What to multiply as, on the kernels of an instruction set.
 fn format(exact: Exact<'_>, isa: Isa, geometry: &Geometry) -> CodeFormat {
     let Exact { activation, weight, panels } = exact;
-    if panels.format() == CodeFormat::Bytes
+    if panels.storage.format() == CodeFormat::Bytes
         || !differing_bits_fit(activation, weight, geometry.row_len())
     {
         return CodeFormat::Bytes;
@@ -232,7 +232,7 @@ impl CostModel {
         }
     }
 
-    /// How to hold the codes of weights. One bit always is a plane.
+    /// The format of codes of weights. One bit always is a plane.
     pub(crate) fn weight_format(self, activation_bits: u32, weight_bits: u32) -> CodeFormat {
         match weight_bits == 1 || (activation_bits * weight_bits) as usize <= self.byte {
             true => CodeFormat::Planes,
@@ -240,7 +240,7 @@ impl CostModel {
         }
     }
 
-    /// How to multiply `rows` of activations with weights that are held in planes: as bytes only if
+    /// How to multiply `rows` of activations with weights in planes: as bytes only if
     /// that makes up for expanding the weights.
     pub(crate) fn product_format(
         self,

@@ -7,7 +7,7 @@ use crate::packed::panels::Panels;
 use crate::{Element, PackedWeights};
 use std::marker::PhantomData;
 
-/// Workspace for the `_into` operators. One serves any operator, shape and number type; it never
+/// Workspace for the `_into` operators. One serves any operator, shape and float type; it never
 /// shrinks, so calls of a size seen before find their memory ready.
 #[derive(Clone, Debug, Default)]
 pub struct Scratch {
@@ -27,7 +27,7 @@ pub(crate) struct IntegerBuffers {
     pub(crate) words: Vec<u32>,
     /// The same with padding around the images.
     pub(crate) padded: Vec<u32>,
-    /// Where the words of a window lie.
+    /// Offsets of the words of a window.
     pub(crate) offsets: Vec<u32>,
     /// Weights of depthwise convolutions, and where the pixels of their windows lie.
     pub(crate) depthwise: Vec<u64>,

@@ -3,14 +3,14 @@
 //! For whoever packs activations or weights. The code of `x` is 1 where `x >= threshold`, else 0,
 //! also that of a NaN, which is found on the way. Floats come in one of two shapes:
 //!
-//! - rows (NHWC): 32 numbers of a row are the bits of a word, the first lowest;
+//! - rows (NHWC): 32 values of a row are the bits of a word, the first lowest;
 //! - planes (NCHW): up to 32 channels, of which each gives a bit of the words of all pixels.
 //!
-//! Both compare blocks of 32 numbers, in the registers of an instruction set ([`Compare`]).
+//! Both compare blocks of 32 values, in the registers of an instruction set ([`Compare`]).
 //!
 //! Reading alone limits the loops, as they ask for memory well before they need it: what the CPU
 //! fetches of its own accord ends with a page, and covers less than it takes to come from memory if
-//! much is done with each number.
+//! much is done with each value.
 
 use super::arch::Portable;
 #[cfg(target_arch = "x86_64")]
@@ -27,9 +27,9 @@ use std::arch::x86_64::*;
 const BLOCK: usize = 32;
 
 impl Kernel {
-    /// Packs the 1-bit codes of rows of `width` numbers each. Every row starts a new word, its
-    /// first number lowest, and its last word is filled up with zeros. Returns whether there is a
-    /// NaN among the numbers.
+    /// Packs the 1-bit codes of rows of `width` values each. Every row starts a new word, its
+    /// first value lowest, and its last word is filled up with zeros. Returns whether there is a
+    /// NaN among the values.
     ///
     /// # Panics
     /// If there are fewer words than that takes.
@@ -46,12 +46,12 @@ impl Kernel {
         self.pack(Rows { rows, width, threshold, words })
     }
 
-    /// Packs the 1-bit codes of up to 32 planes of numbers, (plane, number), into one word for the
-    /// numbers at the same place in each, the first plane lowest: word `i * step` for those at `i`.
-    /// Returns whether there is a NaN among the numbers.
+    /// Packs the 1-bit codes of up to 32 planes of values, (plane, value), into one word for the
+    /// values at the same place in each, the first plane lowest: word `i * step` for those at `i`.
+    /// Returns whether there is a NaN among the values.
     ///
     /// # Panics
-    /// If the numbers of a plane do not lie side by side, if there are more than 32 planes, or
+    /// If the values of a plane do not lie side by side, if there are more than 32 planes, or
     /// fewer words than that takes.
     pub(crate) fn pack_planes<T: Element>(
         self,
@@ -112,9 +112,9 @@ impl<T: Element> Pack for Rows<'_, T> {
         let words = words.chunks_exact_mut(width.div_ceil(BLOCK));
         for (row, words) in rows.chunks_exact(width).zip(words) {
             let (blocks, rest) = row.as_chunks::<BLOCK>();
-            for (numbers, word) in blocks.iter().zip(&mut *words) {
-                prefetch(numbers, 1, ROW_BYTES_AHEAD);
-                *word = compare.bits(compare.at_least(numbers, threshold, &mut nans));
+            for (values, word) in blocks.iter().zip(&mut *words) {
+                prefetch(values, 1, ROW_BYTES_AHEAD);
+                *word = compare.bits(compare.at_least(values, threshold, &mut nans));
             }
             if !rest.is_empty() {
                 let bits = compare.bits(compare.at_least(rest, threshold, &mut nans));
@@ -152,7 +152,7 @@ impl<T: Element> Pack for Planes<'_, T> {
 }
 
 impl<T: Element> Planes<'_, T> {
-    /// The words of the `len` numbers of each plane from `start` on; further words may be any.
+    /// The words of the `len` values of each plane from `start` on; further words may be any.
     #[inline(always)]
     fn block<C: Compare>(
         &self,
@@ -165,39 +165,39 @@ impl<T: Element> Planes<'_, T> {
         let ahead = self.ahead(start);
         let mut words = [0; BLOCK];
         for plane in (0..self.planes.nrows()).rev() {
-            // SAFETY: each plane has `len` numbers side by side from `start` on.
-            let numbers = unsafe {
+            // SAFETY: each plane has `len` values side by side from `start` on.
+            let values = unsafe {
                 let plane = first.offset(plane as isize * stride).add(start);
                 std::slice::from_raw_parts(plane, len)
             };
-            prefetch(numbers.as_ptr(), BLOCK, ahead);
-            let masks = compare.at_least(numbers, self.threshold, nans);
+            prefetch(values.as_ptr(), BLOCK, ahead);
+            let masks = compare.at_least(values, self.threshold, nans);
             compare.push(&mut words, masks);
         }
         words
     }
 
-    /// How many bytes behind the numbers at `start` of a plane those lie that are to be asked for.
-    /// After the last numbers of these planes come the first of the planes behind them, which as a
+    /// How many bytes behind the values at `start` of a plane those lie that are to be asked for.
+    /// After the last values of these planes come the first of the planes behind them, which as a
     /// rule are packed next.
     #[inline(always)]
     fn ahead(&self, start: usize) -> isize {
         let (count, len) = self.planes.dim();
-        let numbers = match (start + PLANE_VALUES_AHEAD).checked_sub(len) {
+        let values = match (start + PLANE_VALUES_AHEAD).checked_sub(len) {
             None => PLANE_VALUES_AHEAD as isize,
             Some(past) => {
                 let planes = self.planes.strides()[0].wrapping_mul(count as isize);
                 planes.wrapping_add(past as isize - start as isize)
             }
         };
-        numbers.wrapping_mul(size_of::<T>() as isize)
+        values.wrapping_mul(size_of::<T>() as isize)
     }
 }
 
 /// Comparisons in the registers of an instruction set. A value of an implementing type proves that
 /// the CPU has it, which is all that its unsafe functions ask for.
 trait Compare: Copy {
-    /// Which numbers of a block are large enough; of those that it lacks, any may be.
+    /// Which values of a block are large enough; of those that it lacks, any may be.
     type Masks;
 
     /// See [`at_least`](Self::at_least).
@@ -209,7 +209,7 @@ trait Compare: Copy {
     /// See [`push`](Self::push).
     unsafe fn push_bits(words: &mut [u32; BLOCK], masks: Self::Masks);
 
-    /// `x >= threshold`, of at most 32 numbers. Sets some bit of `nans` if there are NaNs.
+    /// `x >= threshold`, of at most 32 values. Sets some bit of `nans` if there are NaNs.
     #[inline(always)]
     fn at_least<T: Element>(self, x: &[T], threshold: T, nans: &mut u32) -> Self::Masks {
         // SAFETY: the CPU has the instruction set, as `self` proves.
@@ -221,14 +221,14 @@ trait Compare: Copy {
         }
     }
 
-    /// A bit of each number, the first lowest.
+    /// A bit of each value, the first lowest.
     #[inline(always)]
     fn bits(self, masks: Self::Masks) -> u32 {
         // SAFETY: the CPU has the instruction set, as `self` proves.
         unsafe { Self::to_bits(masks) }
     }
 
-    /// Moves the bits of all words up by one; the lowest then is that of the word's number.
+    /// Moves the bits of all words up by one; the lowest then is that of the word's value.
     #[inline(always)]
     fn push(self, words: &mut [u32; BLOCK], masks: Self::Masks) {
         // SAFETY: the CPU has the instruction set, as `self` proves.
@@ -282,10 +282,10 @@ impl Compare for Avx512 {
     unsafe fn f32_at_least(x: &[f32], threshold: f32, nans: &mut u32) -> u32 {
         let x = [0, 16].map(|first| {
             let absent = u32::MAX.unbounded_shl(x.len().saturating_sub(first) as u32);
-            // SAFETY: the numbers that are there are read.
+            // SAFETY: the values that are there are read.
             unsafe { _mm512_maskz_loadu_ps(!absent as __mmask16, x.as_ptr().wrapping_add(first)) }
         });
-        // One comparison finds a NaN in either of two numbers.
+        // One comparison finds a NaN in either of two values.
         *nans |= u32::from(_mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x[0], x[1]));
         let threshold = _mm512_set1_ps(threshold);
         let [low, high] = x.map(|x| _mm512_cmp_ps_mask::<_CMP_GE_OQ>(x, threshold));
@@ -297,7 +297,7 @@ impl Compare for Avx512 {
     unsafe fn f64_at_least(x: &[f64], threshold: f64, nans: &mut u32) -> u32 {
         let x = [0, 8, 16, 24].map(|first| {
             let absent = u32::MAX.unbounded_shl(x.len().saturating_sub(first) as u32);
-            // SAFETY: the numbers that are there are read.
+            // SAFETY: the values that are there are read.
             unsafe { _mm512_maskz_loadu_pd(!absent as __mmask8, x.as_ptr().wrapping_add(first)) }
         });
         *nans |= u32::from(_mm512_cmp_pd_mask::<_CMP_UNORD_Q>(x[0], x[1]));
@@ -339,10 +339,10 @@ impl Compare for Avx2 {
         let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
         let x = [0, 8, 16, 24].map(|first| {
             let present = _mm256_cmpgt_epi32(_mm256_set1_epi32(x.len() as i32 - first), lanes);
-            // SAFETY: the numbers that are there are read.
+            // SAFETY: the values that are there are read.
             unsafe { _mm256_maskload_ps(x.as_ptr().wrapping_add(first as usize), present) }
         });
-        // One comparison finds a NaN in either of two numbers.
+        // One comparison finds a NaN in either of two values.
         let unordered = [0, 2].map(|i| _mm256_cmp_ps::<_CMP_UNORD_Q>(x[i], x[i + 1]));
         *nans |= _mm256_movemask_ps(_mm256_or_ps(unordered[0], unordered[1])) as u32;
         let threshold = _mm256_set1_ps(threshold);
@@ -358,7 +358,7 @@ impl Compare for Avx2 {
         let masks = [0, 8, 16, 24].map(|first| {
             let [low, high] = [first, first + 4].map(|first| {
                 let present = _mm256_cmpgt_epi64(_mm256_set1_epi64x(x.len() as i64 - first), lanes);
-                // SAFETY: the numbers that are there are read.
+                // SAFETY: the values that are there are read.
                 unsafe { _mm256_maskload_pd(x.as_ptr().wrapping_add(first as usize), present) }
             });
             unordered = _mm256_or_pd(unordered, _mm256_cmp_pd::<_CMP_UNORD_Q>(low, high));

@@ -72,16 +72,16 @@ impl Operator<'_> {
     pub(crate) fn check<T: Element>(
         &self,
         geometry: &Geometry,
-        numbers: &FloatTarget<'_, T>,
+        target: &FloatTarget<'_, T>,
     ) -> Result<()> {
         self.check_options(geometry)?;
-        if let Some(bias) = &numbers.bias {
+        if let Some(bias) = &target.bias {
             check_same_shape(Operand::Bias, &[geometry.filters], bias.shape())?;
         }
-        if let Some(residual) = &numbers.residual {
+        if let Some(residual) = &target.residual {
             self.check_output(Operand::Residual, geometry, residual.dim().into())?;
         }
-        self.check_output(Operand::Output, geometry, numbers.out.dim().into())
+        self.check_output(Operand::Output, geometry, target.out.dim().into())
     }
 
     pub(crate) fn check_options(&self, geometry: &Geometry) -> Result<()> {

@@ -95,8 +95,8 @@ macro_rules! methods {
             out: ArrayViewMut<'_, T, $tensor>,
         ) -> Result<()> {
             let w = Weights::Latent(Lift::lift_weights(w));
-            let numbers = FloatTarget { bias, residual: None, out: Lift::lift(out) };
-            forward_into(self.operator(), Activations::from(x).lift(), w, scratch, numbers)
+            let target = FloatTarget { bias, residual: None, out: Lift::lift(out) };
+            forward_into(self.operator(), Activations::from(x).lift(), w, scratch, target)
         }
 
         /// Quantizes and packs weights, once for many forwards.
@@ -142,9 +142,9 @@ macro_rules! methods {
             scratch: &mut Scratch,
             out: ArrayViewMut<'_, T, $tensor>,
         ) -> Result<()> {
-            let numbers = FloatTarget { bias, residual: None, out: Lift::lift(out) };
+            let target = FloatTarget { bias, residual: None, out: Lift::lift(out) };
             let (x, w) = (x.into().lift(), Weights::Packed(w));
-            forward_into(self.operator(), x, w, scratch, numbers)
+            forward_into(self.operator(), x, w, scratch, target)
         }
 
         /// `forward_packed(x, w, bias) + residual`: the end of a residual block, in one pass over
@@ -180,9 +180,9 @@ macro_rules! methods {
             out: ArrayViewMut<'_, T, $tensor>,
         ) -> Result<()> {
             let residual = Some(Lift::lift(residual));
-            let numbers = FloatTarget { bias, residual, out: Lift::lift(out) };
+            let target = FloatTarget { bias, residual, out: Lift::lift(out) };
             let (x, w) = (x.into().lift(), Weights::Packed(w));
-            forward_into(self.operator(), x, w, scratch, numbers)
+            forward_into(self.operator(), x, w, scratch, target)
         }
 
         /// The signs of what comes behind the layer, in bits: those of

@@ -157,11 +157,11 @@ compiled_once! {
         x: Input<'x, T>,
         w: Weights<'w, T>,
         scratch: &'a mut Scratch,
-        numbers: FloatTarget<'n, T>,
+        target: FloatTarget<'n, T>,
     ) -> Result<()> {
         let geometry = operator.operands(&x, &w)?;
-        operator.check(&geometry, &numbers)?;
-        let (problem, output) = (operator.problem(geometry), Target::Floats(numbers));
+        operator.check(&geometry, &target)?;
+        let (problem, output) = (operator.problem(geometry), Target::Floats(target));
         match w {
             Weights::Packed(packed) => forward(problem, x, packed, scratch, output),
             Weights::Latent(w) => {

@@ -7,7 +7,7 @@ use crate::packed::panels::Panels;
 impl Panels {
     /// Sums the codes of each part of `len` weights: `sums` are `[part][filter]`.
     pub(crate) fn sum_parts(&self, kernel: Kernel, len: usize, filters: usize, sums: &mut [i64]) {
-        if self.format() == CodeFormat::Planes {
+        if self.storage.format() == CodeFormat::Planes {
             sums.fill(0);
             for plane in 0..self.planes() {
                 kernel.vectorize(CountParts { panels: self, plane, len, filters, sums });

@@ -17,7 +17,7 @@ pub(crate) struct Panels {
     words: Aligned<u32>,
     filters: usize,
     row_len: usize,
-    storage: Storage,
+    pub(crate) storage: Storage,
 }
 
 /// The codes decide, not their format.
@@ -43,7 +43,8 @@ pub(crate) enum Row<'a> {
 
 impl Default for Panels {
     fn default() -> Self {
-        Panels { words: Aligned::default(), filters: 0, row_len: 0, storage: Storage::Planes(1) }
+        let storage = Storage::new(CodeFormat::Planes, 1);
+        Panels { words: Aligned::default(), filters: 0, row_len: 0, storage }
     }
 }
 
@@ -87,31 +88,8 @@ impl Panels {
         &self.words[plane * self.plane_len()..][panels.start * panel_len..panels.end * panel_len]
     }
 
-    pub(crate) fn format(&self) -> CodeFormat {
-        match self.storage {
-            Storage::Planes(_) => CodeFormat::Planes,
-            Storage::Codes { .. } => CodeFormat::Bytes,
-        }
-    }
-
-    /// The storage of these codes in another format.
-    pub(crate) fn storage_in(&self, format: CodeFormat) -> Storage {
-        match (format, self.storage) {
-            (CodeFormat::Bytes, Storage::Planes(bits)) => Storage::new(format, bits as u32),
-            _ => self.storage,
-        }
-    }
-
     pub(crate) fn planes(&self) -> usize {
         self.storage.planes()
-    }
-
-    /// The width of fields, if codes are in these.
-    pub(crate) fn width(&self) -> Option<Width> {
-        match self.storage {
-            Storage::Planes(_) => None,
-            Storage::Codes { width, .. } => Some(width),
-        }
     }
 
     /// Codes of a filter.
@@ -119,43 +97,20 @@ impl Panels {
         self.row_len
     }
 
-    /// What was subtracted from the codes.
-    pub(crate) fn center(&self) -> u32 {
-        match self.storage {
-            Storage::Planes(_) => 0,
-            Storage::Codes { center, .. } => center,
-        }
-    }
-
     /// Words of a filter in a plane.
     pub(crate) fn panel_words(&self) -> usize {
         self.storage.panel_words(self.row_len)
     }
 
-    /// Words that a row of activations needs at least.
-    pub(crate) fn padded_row_words(&self) -> usize {
-        let words = self.storage.row_words(self.row_len);
-        match self.storage {
-            Storage::Planes(_) => words,
-            Storage::Codes { width, .. } => width.padded_words(words),
-        }
-    }
-
-    /// Words of rows of activations that share a word of a filter.
-    pub(crate) fn span(&self) -> usize {
-        match self.storage {
-            Storage::Planes(_) => 1,
-            Storage::Codes { width, .. } => width.span(),
-        }
+    /// Words of a row of activations that is multiplied with a filter.
+    pub(crate) fn row_words(&self) -> usize {
+        self.storage.row_words(self.row_len)
     }
 
     /// Some panels for the product with codes of a byte, none larger than `largest`.
     pub(crate) fn weights<'a>(&self, panels: &'a [u32], largest: u32) -> Weights<'a> {
-        let (width, weight) = match self.storage {
-            Storage::Planes(_) => (Width::Bits8, 0),
-            Storage::Codes { width, largest, .. } => (width, largest),
-        };
-        Weights { panels, width, largest: largest * weight }
+        let width = self.storage.width.unwrap_or(Width::Bits8);
+        Weights { panels, width, largest: largest * self.storage.largest() }
     }
 
     /// Words of the panels of a plane.
@@ -176,7 +131,7 @@ impl Panels {
         write: impl Fn(usize, Row<'_>) -> Result<()> + Sync,
     ) -> Result<()> {
         let (storage, row_len, plane_len) = (self.storage, self.row_len, self.plane_len());
-        let panel_len = self.panel_words() * PANEL;
+        let (panel_len, is_bits) = (self.panel_words() * PANEL, self.is_bits());
         if self.words.is_empty() {
             return Ok(()); // no filters, or filters without weights
         }
@@ -189,7 +144,7 @@ impl Panels {
         }
         let set_panel = |(i, (mut panel, sums)): (usize, (Vec<&mut [u32]>, &mut [i64]))| {
             let first = i * PANEL;
-            if let (Storage::Planes(1), [plane]) = (storage, &mut panel[..]) {
+            if let (true, [plane]) = (is_bits, &mut panel[..]) {
                 let mut bits = zeros(row_len.div_ceil(32), "packed weights")?;
                 for (filter, sum) in sums.iter_mut().enumerate() {
                     write(first + filter, Row::Bits(&mut bits))?;
@@ -223,15 +178,15 @@ impl Panels {
         let (storage, plane_len) = (self.storage, self.plane_len());
         let panel = self.words.get(self.start(filter)..).unwrap_or_default();
         let filter = filter % PANEL;
-        (0..self.row_len).map(move |i| match storage {
-            Storage::Planes(planes) => {
+        (0..self.row_len).map(move |i| match storage.width {
+            None => {
                 let words = panel[i / 32 * PANEL + filter..].iter().step_by(plane_len);
-                let bits = words.map(|word| word >> (i % 32) & 1).take(planes).enumerate();
-                bits.fold(0, |code, (plane, bit)| code | bit << plane)
+                let bits = words.map(|word| word >> (i % 32) & 1).take(storage.planes());
+                bits.enumerate().fold(0, |code, (plane, bit)| code | bit << plane)
             }
-            Storage::Codes { width, center, .. } => {
+            Some(width) => {
                 let byte = width.extract(panel, i / 4, filter) >> (i % 4 * 8);
-                byte.wrapping_add(center) & 0xff
+                byte.wrapping_add(storage.center) & 0xff
             }
         })
     }
@@ -240,29 +195,29 @@ impl Panels {
     #[inline(always)]
     pub(crate) fn column(&self, panel: usize, i: usize) -> [u32; PANEL] {
         let words = &self.words[self.start(panel * PANEL)..];
-        match self.storage {
-            Storage::Planes(planes) => {
-                let mut codes = [0; PANEL];
-                for plane in 0..planes {
-                    let words = &words[plane * self.plane_len() + i / 32 * PANEL..][..PANEL];
-                    for (code, word) in codes.iter_mut().zip(words) {
-                        *code |= (word >> (i % 32) & 1) << plane;
-                    }
+        let Some(width) = self.storage.width else {
+            let mut codes = [0; PANEL];
+            for plane in 0..self.planes() {
+                let words = &words[plane * self.plane_len() + i / 32 * PANEL..][..PANEL];
+                for (code, word) in codes.iter_mut().zip(words) {
+                    *code |= (word >> (i % 32) & 1) << plane;
                 }
-                codes
             }
-            Storage::Codes { width, center, .. } => std::array::from_fn(|filter| {
-                let byte = width.extract(words, i / 4, filter) >> (i % 4 * 8);
-                byte.wrapping_add(center) & 0xff
-            }),
-        }
+            return codes;
+        };
+        std::array::from_fn(|filter| {
+            let byte = width.extract(words, i / 4, filter) >> (i % 4 * 8);
+            byte.wrapping_add(self.storage.center) & 0xff
+        })
     }
 
     /// Writes codes in planes into panels for products with bytes.
     pub(crate) fn expand(&self, bytes: &mut Panels) -> Result<()> {
         let planes = self.planes();
         bytes.reset(self.filters, self.row_len, CodeFormat::Bytes, planes as u32)?;
-        let Storage::Codes { width, center, .. } = bytes.storage else { return Ok(()) };
+        let (Some(width), center) = (bytes.storage.width, bytes.storage.center) else {
+            return Ok(());
+        };
         let panel_len = bytes.panel_words() * PANEL;
         for (i, panel) in bytes.words.chunks_mut(panel_len.max(1)).enumerate() {
             for plane in 0..planes {
@@ -284,8 +239,8 @@ impl Panels {
     }
 
     /// Whether codes are one plane of bits.
-    pub(crate) fn hold_bits(&self) -> bool {
-        self.storage == Storage::Planes(1)
+    pub(crate) fn is_bits(&self) -> bool {
+        self.storage == Storage::new(CodeFormat::Planes, 1)
     }
 
     /// The words of a filter in a plane.

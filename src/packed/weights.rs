@@ -232,7 +232,7 @@ impl<T: Element> PackedWeights<T> {
         let values: [T; 256] = std::array::from_fn(|code| levels.value(code as u32));
         let [zero, one, ..] = values;
         for (filter, row) in rows.chunks_mut(self.row_len().max(1)).enumerate() {
-            if self.panels.hold_bits() {
+            if self.panels.is_bits() {
                 // A choice of two, for vectors.
                 for (row, word) in row.chunks_mut(32).zip(self.panels.row(0, filter)) {
                     for (i, value) in row.iter_mut().enumerate() {

@@ -30,7 +30,7 @@ pub(crate) use width::Width;
 /// Words of the longest row whose sum cannot overflow 32 bits: four products of 255 and -128 each.
 pub(crate) const LONGEST: usize = i32::MAX as usize / (4 * 255 * 128);
 
-/// Filters, and how their weights are held.
+/// Filters, and the width of their weights.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Weights<'a> {
     /// Whole panels, one after the other, of filters with [`Width::panel_words`] words.

@@ -10,7 +10,7 @@
 //!
 //! are the next parity and the carry of a pair, in two instructions fewer than a full adder takes.
 //! The pairs of some rows are made once for all panels, those of a panel once for these rows. Sums of
-//! several planes, and of rows longer than can be held so, are put down in between.
+//! several planes, and of rows longer than can be paired so, are put down in between.
 
 use super::FilterPlanes;
 use crate::kernel::arch::Avx2;
@@ -26,7 +26,7 @@ const ROWS: usize = 4;
 /// Filters in a register.
 const LANES: usize = 8;
 
-/// Words of which the pairs are held: about as many as byte counters take.
+/// Words of a row that are paired at a time: about as many as byte counters take.
 const WORDS: usize = 128;
 const PAIRS: usize = WORDS / 2;
 
@@ -61,7 +61,7 @@ pub(super) unsafe fn xnor<E: Epilogue>(
     assert!(buffer.len() >= PAIRED_ROWS.min(rows.count()) * kept_rows);
     // Parts of about the same length, of whole fours.
     let part = row_words.div_ceil(row_words.div_ceil(WORDS).max(1)).next_multiple_of(4).max(4);
-    let mut held = PairedRows::uninit();
+    let mut paired = PairedRows::uninit();
     for first in (0..rows.count()).step_by(PAIRED_ROWS) {
         let count = PAIRED_ROWS.min(rows.count() - first);
         for start in (0..row_words.max(1)).step_by(part) {
@@ -71,15 +71,15 @@ pub(super) unsafe fn xnor<E: Epilogue>(
                 let done = words.end == row_words && plane + 1 == rows.planes();
                 let part =
                     Part { words: words.clone(), row_words, first, count, plane, begun, done };
-                // SAFETY: so many rows are left from the first on, and no more words than are held.
-                unsafe { hold(rows, &part, &mut held) };
-                v.run(CountBits { v, part, held: &held, filters, buffer, epilogue });
+                // SAFETY: so many rows are left from the first on, and no more words than are paired.
+                unsafe { pair(rows, &part, &mut paired) };
+                v.run(CountBits { v, part, paired: &paired, filters, buffer, epilogue });
             }
         }
     }
 }
 
-/// Some words of a plane of the rows that are held.
+/// Some words of a plane of the rows that are paired.
 struct Part {
     words: Range<usize>,
     row_words: usize,
@@ -100,11 +100,11 @@ struct PanelPart<'a> {
     parities: Option<&'a [[u32; PANEL]]>,
 }
 
-/// Counts the differing bits of a part, which is held, and all filters.
+/// Counts the differing bits of a part, which is paired, and all filters.
 struct CountBits<'a, E> {
     v: Avx2,
     part: Part,
-    held: &'a PairedRows,
+    paired: &'a PairedRows,
     filters: FilterPlanes<'a>,
     buffer: &'a mut [i32],
     epilogue: &'a mut E,
@@ -141,15 +141,15 @@ impl<E: Epilogue> Code for CountBits<'_, E> {
 }
 
 impl<E: Epilogue> CountBits<'_, E> {
-    /// Counts those of `M` of the rows that are held, from `row` on.
+    /// Counts those of `M` of the rows that are paired, from `row` on.
     #[inline(always)]
     fn block<const M: usize>(&mut self, row: usize, panel: &PanelPart<'_>) {
-        let CountBits { v, ref part, held, filters, .. } = *self;
+        let CountBits { v, ref part, paired, filters, .. } = *self;
         assert!(row + M <= part.count);
-        // SAFETY: so many rows are held from this one on, of the words of the panel. There are
+        // SAFETY: so many rows are paired from this one on, of the words of the panel. There are
         // parities, or an even number of words.
         let mut sums = unsafe {
-            let rows = held.as_ptr().cast::<u32>().add(row * WORDS);
+            let rows = paired.as_ptr().cast::<u32>().add(row * WORDS);
             match panel.parities {
                 Some(parities) => differing::<M, true>(rows, panel.words, parities),
                 None => differing::<M, false>(rows, panel.words, &[]),
@@ -180,14 +180,14 @@ impl<E: Epilogue> CountBits<'_, E> {
 /// # Safety
 /// The rows must have these words. There are no more than [`PAIRED_ROWS`] rows, of [`WORDS`] words.
 #[target_feature(enable = "avx2")]
-unsafe fn hold(rows: Rows<'_>, part: &Part, held: &mut PairedRows) {
+unsafe fn pair(rows: Rows<'_>, part: &Part, paired: &mut PairedRows) {
     let offsets = &rows.offsets()[part.words.clone()];
     let (pairs, last) = offsets.as_chunks::<2>();
     for i in 0..part.count {
         // SAFETY: `Rows` keeps every word of its rows within them. There is room for as many.
         unsafe {
             let row = rows.from(part.first + i).add(part.plane * rows.plane_step());
-            let mut to = held.as_mut_ptr().cast::<u32>().add(i * WORDS);
+            let mut to = paired.as_mut_ptr().cast::<u32>().add(i * WORDS);
             for pair in pairs {
                 let [x, y] = pair.map(|offset| *row.add(offset as usize));
                 to.write(x);
