@@ -67,27 +67,17 @@ pub(crate) struct SignOutput<'a> {
 }
 
 impl SignOutput<'_> {
-    /// Packs the signs of a row with some panels.
+    /// Where the signs of a panel go.
     #[inline(always)]
-    fn pack<const P: usize>(
-        &self,
-        outputs: &mut TileOutputs<'_, u32>,
-        row: usize,
-        panel: usize,
-        signs: [u16; P],
-    ) {
-        let first_word = outputs.tile.filters.start / WORD;
-        let first = outputs.first_filter(panel);
-        for p in 0..P {
-            let (at, lanes) = (first + p * PANEL, outputs.lanes(panel + p));
-            let (word, shift) = (at / WORD, at % WORD);
-            let held = (u32::MAX >> (WORD - lanes.len())) << lanes.start << shift;
-            let signs = u32::from(signs[p]) << shift ^ self.thresholds.flips[word];
-            let word = &mut outputs.rows.row(row)[word - first_word];
-            *word = *word & !held | signs & held;
-        }
+    fn place(&self, outputs: &TileOutputs<'_, u32>, panel: usize) -> Place {
+        let (first, lanes) = (outputs.first_filter(panel), outputs.lanes(panel));
+        let (word, shift) = (first / WORD, first % WORD);
+        let mask = (u32::MAX >> (WORD - lanes.len())) << lanes.start << shift;
+        let flips = self.thresholds.flips[word] & mask;
+        Place { word: word - outputs.tile.filters.start / WORD, shift, mask, flips }
     }
 
+    /// Packs the signs of a block while its sums are in registers.
     #[inline(always)]
     fn in_registers<A: ExactLanes, V: Vector, const M: usize, const P: usize>(
         &self,
@@ -99,19 +89,49 @@ impl SignOutput<'_> {
         let Numerators { geometry, zero_points, .. } = self.numerators;
         let factor = A::of_twice(zero_points.sum_factor).splat(v);
         let first = outputs.first_filter(panel);
-        for (row, sums) in (row..).zip(sums) {
-            let index = outputs.index + row * geometry.groups();
-            let (offsets, of_row) = self.numerators.terms::<A>(outputs.tile.position + row, index);
-            let (offsets, of_row) = (&offsets[first..][..P * PANEL], of_row.splat(v));
-            let offsets = offsets.as_chunks().0;
-            // A closure would not be inlined into code of an instruction set.
-            let mut signs = [0; P];
+        let mut places = [Place::default(); P];
+        for p in 0..P {
+            places[p] = self.place(outputs, panel + p);
+        }
+        // Where all rows are alike, their terms are those of the first.
+        let are_alike = self.numerators.are_rows_alike();
+        let (mut offsets, _) = self.numerators.terms::<A>(outputs.tile.position + row, 0);
+        let mut of_row = A::default().splat(v);
+        for m in 0..M {
+            if !are_alike {
+                let index = outputs.index + (row + m) * geometry.groups();
+                let position = outputs.tile.position + row + m;
+                let terms = self.numerators.terms::<A>(position, index);
+                (offsets, of_row) = (terms.0, terms.1.splat(v));
+            }
+            let (offsets, _) = offsets[first..][..P * PANEL].as_chunks();
+            let words = outputs.rows.row(row + m);
+            // A closure would not be compiled for the instruction set.
             for p in 0..P {
                 let offsets = [A::load(v, &offsets[p]), of_row];
-                signs[p] = A::are_positive(v, A::numerators(v, factor, sums[p], offsets));
+                let signs = A::are_positive(v, A::numerators(v, factor, sums[m][p], offsets));
+                places[p].write(signs, words);
             }
-            self.pack::<P>(outputs, row, panel, signs);
         }
+    }
+}
+
+/// Where the signs of a panel go: to half of a word of each row.
+#[derive(Clone, Copy, Default)]
+struct Place {
+    word: usize,
+    shift: usize,
+    /// The bits of filters of the tile, and those of them that are turned over.
+    mask: u32,
+    flips: u32,
+}
+
+impl Place {
+    #[inline(always)]
+    fn write(self, signs: u16, words: &mut [u32]) {
+        let Place { word, shift, mask, flips } = self;
+        let word = &mut words[word];
+        *word = *word & !mask | (u32::from(signs) << shift & mask) ^ flips;
     }
 }
 
@@ -163,6 +183,7 @@ impl Output for SignOutput<'_> {
         let offsets = panel_of(offsets, outputs.first_filter(panel), 0);
         let factor = i64::of_twice(self.numerators.zero_points.sum_factor);
         let sign = |f: usize| u16::from(factor * sums[f] + (offsets[f] + of_row) >= 0) << f;
-        self.pack(outputs, row, panel, [(0..PANEL).fold(0, |signs, f| signs | sign(f))]);
+        let signs = (0..PANEL).fold(0, |signs, f| signs | sign(f));
+        self.place(outputs, panel).write(signs, outputs.rows.row(row));
     }
 }
