@@ -172,7 +172,7 @@ impl<T: Element> Affine<T> {
         check_no_nan(operand, &y)?;
         let channels = out.axis_iter_mut(Axis(axis)).zip(y.axis_iter(Axis(axis)));
         for (channel, (out, y)) in channels.enumerate() {
-            each_slice(&y, out, |y, out| write_channel(self, channel, y, out));
+            each_slice(&y, out, &|y, out| write_channel(self, channel, y, out));
         }
         Ok(())
     }

@@ -37,7 +37,7 @@ pub(crate) fn zeros_array<T: Copy + Default, D: Dimension>(
 pub(crate) fn each_slice<A: Copy + Default, B: Copy + Default, D: Dimension>(
     from: &ArrayView<'_, A, D>,
     mut to: ArrayViewMut<'_, B, D>,
-    f: impl Fn(&[A], &mut [B]),
+    f: &dyn Fn(&[A], &mut [B]),
 ) {
     const PIECE: usize = 128;
     if from.is_empty() {
