@@ -151,10 +151,10 @@ macro_rules! compiled_once {
         $(#[$attribute:meta])*
         $visibility:vis fn $name:ident<$($life:lifetime),* ; T>(
             $($argument:ident: $type:ty),* $(,)?
-        ) -> $result:ty $body:block
+        ) $(-> $result:ty)? $body:block
     )*) => {$(
         $(#[$attribute])*
-        $visibility fn $name<$($life,)* T: $crate::Element>($($argument: $type),*) -> $result {
+        $visibility fn $name<$($life,)* T: $crate::Element>($($argument: $type),*) $(-> $result)? {
             struct Arguments<$($life),*>($(std::marker::PhantomData<&$life ()>),*);
 
             impl<$($life),*> $crate::element::Family for Arguments<$($life),*> {
@@ -165,15 +165,15 @@ macro_rules! compiled_once {
 
             fn generic<$($life,)* T: $crate::Element>(
                 ($($argument,)*): ($($type,)*),
-            ) -> $result $body
+            ) $(-> $result)? $body
 
             #[inline(never)]
-            fn of_f32<$($life),*>(arguments: Of<$($life,)* f32>) -> $result {
+            fn of_f32<$($life),*>(arguments: Of<$($life,)* f32>) $(-> $result)? {
                 generic::<f32>(arguments)
             }
 
             #[inline(never)]
-            fn of_f64<$($life),*>(arguments: Of<$($life,)* f64>) -> $result {
+            fn of_f64<$($life),*>(arguments: Of<$($life,)* f64>) $(-> $result)? {
                 generic::<f64>(arguments)
             }
 

@@ -24,14 +24,14 @@ use ndarray::{ArrayView, ArrayView5, Dimension};
 #[derive(Clone, Debug)]
 pub enum Activations<'a, T, D: Dimension> {
     /// Floats to be quantized.
-    Floats(ArrayView<'a, T, D>),
+    Numbers(ArrayView<'a, T, D>),
     /// Signs, for an operator whose activation quantizer is one of signs.
     Signs(&'a BitTensor),
 }
 
 impl<'a, T, D: Dimension> From<ArrayView<'a, T, D>> for Activations<'a, T, D> {
     fn from(floats: ArrayView<'a, T, D>) -> Self {
-        Activations::Floats(floats)
+        Activations::Numbers(floats)
     }
 }
 
@@ -52,7 +52,7 @@ impl<'a, T, D: Lift> Activations<'a, T, D> {
     /// Adds the axes that are missing.
     pub(crate) fn lift(self) -> Input<'a, T> {
         match self {
-            Activations::Floats(floats) => Input::Floats(D::lift(floats)),
+            Activations::Numbers(floats) => Input::Floats(D::lift(floats)),
             Activations::Signs(signs) => Input::Signs(signs),
         }
     }

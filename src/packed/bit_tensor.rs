@@ -229,7 +229,7 @@ compiled_once! {
         Ok(packed)
     }
 
-    fn expand_signs<'a, 'y; T>(signs: &'a BitTensor, out: ArrayViewMut5<'y, T>) -> () {
+    fn expand_signs<'a, 'y; T>(signs: &'a BitTensor, out: ArrayViewMut5<'y, T>) {
         let mut pixels = out.permuted_axes([0, 2, 3, 4, 1]);
         let words = signs.words.chunks_exact(signs.pixel_words().max(1));
         for (mut pixel, words) in pixels.lanes_mut(Axis(4)).into_iter().zip(words) {

@@ -35,6 +35,7 @@ pub use ternary::TernaryThreshold;
 pub(crate) use weight::FittedWeightQuantizer;
 pub use weight::WeightQuantizer;
 
+use crate::element::compiled_once;
 use crate::quantizer::absmax::max_signed;
 use crate::{Element, Error, Operand, Result};
 use ndarray::{ArrayView, Dimension};
@@ -170,12 +171,18 @@ pub(crate) fn check_no_nan<T: Element, D: Dimension>(
     operand: Operand,
     values: &ArrayView<'_, T, D>,
 ) -> Result<()> {
-    // Folding without an early exit lets the compiler vectorize it.
     let nan = match values.as_slice_memory_order() {
-        Some(slice) => slice.iter().fold(false, |nan, x| nan | x.is_nan()),
+        Some(slice) => has_nan(slice),
         None => values.iter().any(|x| x.is_nan()),
     };
     if nan { Err(Error::NaN { operand }) } else { Ok(()) }
+}
+
+compiled_once! {
+    fn has_nan<'a; T>(values: &'a [T]) -> bool {
+        // Folding without an early exit lets the compiler vectorize it.
+        values.iter().fold(false, |nan, x| nan | x.is_nan())
+    }
 }
 
 /// Refuses two tensors of different shapes.
