@@ -9,16 +9,34 @@ use crate::kernel::{Kernel, LANES, SignWindows};
 use bytemuck::Pod;
 use std::marker::PhantomData;
 
+/// An activation or a weight.
+pub(super) trait Int: Pod + Default + Send + Sync {
+    /// The numerator of a code, from those of the codes 0 and 1.
+    fn of_code(code: u8, numerators: [Self; 2]) -> Self;
+}
+
+impl Int for i8 {
+    #[inline(always)]
+    fn of_code(code: u8, [zero, one]: [i8; 2]) -> i8 {
+        zero.wrapping_add(one.wrapping_sub(zero).wrapping_mul(code as i8))
+    }
+}
+
+impl Int for i16 {
+    #[inline(always)]
+    fn of_code(code: u8, [zero, one]: [i16; 2]) -> i16 {
+        zero.wrapping_add(one.wrapping_sub(zero).wrapping_mul(code.into()))
+    }
+}
+
 /// Products of integers, and their sums.
 pub(super) trait Arithmetic: Sync {
     /// Activations and weights.
-    type Int: Pod + Default + Send + Sync;
+    type Int: Int;
     type Sum: Pod + Default + Into<i32> + Send + Sync;
 
     /// An activation, which is known to fit.
     fn activation(numerator: i64) -> Self::Int;
-    /// That of a code, from those of the codes 0 and 1.
-    fn of_code(code: u8, numerators: [Self::Int; 2]) -> Self::Int;
     /// What stands for a weight, which is known to fit.
     fn weight(numerator: i64) -> Self::Int;
     /// What sums begin with, given that of the taps before and the next one's weight.
@@ -49,11 +67,6 @@ impl Arithmetic for Signs {
 
     fn activation(numerator: i64) -> i8 {
         numerator as i8
-    }
-
-    #[inline(always)]
-    fn of_code(code: u8, [zero, one]: [i8; 2]) -> i8 {
-        zero.wrapping_add(one.wrapping_sub(zero).wrapping_mul(code as i8))
     }
 
     #[inline(always)]
@@ -111,11 +124,6 @@ impl<S: Sum> Arithmetic for Products<S> {
 
     fn activation(numerator: i64) -> i16 {
         numerator as i16
-    }
-
-    #[inline(always)]
-    fn of_code(code: u8, [zero, one]: [i16; 2]) -> i16 {
-        zero.wrapping_add(one.wrapping_sub(zero).wrapping_mul(code.into()))
     }
 
     #[inline(always)]

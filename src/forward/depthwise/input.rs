@@ -1,9 +1,9 @@
 //! Activations on their way into grids: codes become the numerators that they stand for.
 
 use crate::Element;
-use crate::forward::depthwise::arithmetic::Arithmetic;
+use crate::forward::depthwise::arithmetic::{Arithmetic, Int};
 use crate::forward::depthwise::grid::Pixels;
-use crate::kernel::{Code, Kernel};
+use crate::kernel::{Kernel, vectorized};
 use crate::packed::codes::{RUN, side_by_side};
 use crate::quantizer::ActivationCoder;
 use ndarray::{ArrayView1, ArrayView2, ArrayView5, Axis, s};
@@ -61,8 +61,7 @@ impl<A: Arithmetic, T: Element> Source<'_, A, T> {
             }
         };
         let copies = to.len / self.elements;
-        let numerators = self.numerators;
-        self.kernel.vectorize(WriteRows::<A, T> { rows, numerators, copies, to });
+        write_rows(self.kernel, rows, self.numerators, copies, to);
     }
 }
 
@@ -74,20 +73,15 @@ enum Rows<'a, V, T> {
     Floats(ArrayView2<'a, T>, ActivationCoder<T>),
 }
 
-/// Writes the numerators of the pixels of a line.
-struct WriteRows<'a, A: Arithmetic, T> {
-    rows: Rows<'a, A::Int, T>,
-    numerators: [A::Int; 2],
-    copies: usize,
-    to: Pixels<'a, A::Int>,
-}
-
-impl<A: Arithmetic, T: Element> Code for WriteRows<'_, A, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run(self) {
-        let WriteRows { rows, numerators, copies, mut to } = self;
+vectorized! {
+    /// Writes numerators, those of each pixel so many times.
+    fn write_rows[V: Int, T: Element](
+        rows: Rows<'_, V, T>,
+        numerators: [V; 2],
+        copies: usize,
+        to: Pixels<'_, V>,
+    ) {
+        let mut to = to;
         let len = to.len / copies;
         let gathered = &mut [T::zero(); RUN];
         match rows {
@@ -108,22 +102,16 @@ impl<A: Arithmetic, T: Element> Code for WriteRows<'_, A, T> {
             Rows::Floats(x, coder) if x.strides()[1] == 1 || x.nrows() == 1 => {
                 for (i, x) in x.outer_iter().enumerate() {
                     let row = to.pixel(i);
-                    write_floats::<A, T>(x, &coder, numerators, gathered, &mut row[..len]);
+                    write_floats(x, &coder, numerators, gathered, &mut row[..len]);
                     repeat(row, copies);
                 }
             }
             Rows::Floats(x, coder) => {
-                let mut block = [[A::Int::default(); RUN]; CHANNELS];
+                let mut block = [[V::default(); RUN]; CHANNELS];
                 for (i, x) in x.axis_chunks_iter(Axis(0), RUN).enumerate() {
                     for (j, x) in x.axis_chunks_iter(Axis(1), CHANNELS).enumerate() {
                         for (x, row) in x.columns().into_iter().zip(&mut block) {
-                            write_floats::<A, T>(
-                                x,
-                                &coder,
-                                numerators,
-                                gathered,
-                                &mut row[..x.len()],
-                            );
+                            write_floats(x, &coder, numerators, gathered, &mut row[..x.len()]);
                         }
                         for pixel in 0..x.nrows() {
                             let row = to.pixel(i * RUN + pixel)[j * CHANNELS..].iter_mut();
@@ -155,18 +143,18 @@ fn write_bits<V: Copy>(words: &[u32], of_bits: &OfBits<V>, row: &mut [V]) {
 
 /// Writes the numerators of floats.
 #[inline(always)]
-fn write_floats<A: Arithmetic, T: Element>(
+fn write_floats<V: Int, T: Element>(
     x: ArrayView1<'_, T>,
     coder: &ActivationCoder<T>,
-    numerators: [A::Int; 2],
+    numerators: [V; 2],
     gathered: &mut [T; RUN],
-    row: &mut [A::Int],
+    row: &mut [V],
 ) {
     for (x, row) in x.axis_chunks_iter(Axis(0), RUN).zip(row.chunks_mut(RUN)) {
         let mut codes = [0; RUN];
         coder.write_codes(side_by_side(x, gathered), &mut codes);
         let codes = row.iter_mut().zip(codes);
-        codes.for_each(|(to, code)| *to = A::of_code(code, numerators));
+        codes.for_each(|(to, code)| *to = V::of_code(code, numerators));
     }
 }
 

@@ -164,7 +164,7 @@ impl<T: Element> Call<'_, '_, T> {
             .and::<usize>(&[geometry.taps()], "offsets")?;
         let mut memory = call_memory(depthwise, size)?;
         let weights =
-            lay_weights::<A>(kernel, (panels, weight), geometry.filters, memory.take(weights_len));
+            lay_weights::<A>(kernel, panels, weight, geometry.filters, memory.take(weights_len));
         let offsets = grid.write_offsets(memory.take(geometry.taps()));
         let pad = A::activation(layout.pad);
         let operands = &Operands::<A, T> { kernel, geometry, grid, pad, source, weights, offsets };

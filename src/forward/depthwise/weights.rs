@@ -1,35 +1,32 @@
-//! Weights in the order in which windows are multiplied with them.
+//! Packed weights as what windows are multiplied with.
 
 use crate::forward::depthwise::arithmetic::Arithmetic;
 use crate::forward::depthwise::cyclic::Cyclic;
-use crate::kernel::{Code, Kernel, LANES, PANEL};
+use crate::kernel::{Kernel, LANES, PANEL, vectorized};
 use crate::packed::panels::Panels;
 use crate::quantizer::Levels;
+use std::marker::PhantomData;
 
 /// Lays out weights `[1 + tap][filter]`: first what the sums of each filter begin with.
 pub(super) fn lay_weights<'a, A: Arithmetic>(
     kernel: Kernel,
-    (panels, levels): (&Panels, Levels),
-    filters: usize,
-    weights: &'a mut [A::Int],
-) -> Cyclic<'a, A::Int, LANES> {
-    kernel.vectorize(LayRows::<A> { panels, levels, filters, weights });
-    Cyclic::new(weights, filters)
-}
-
-struct LayRows<'a, A: Arithmetic> {
-    panels: &'a Panels,
+    panels: &Panels,
     levels: Levels,
     filters: usize,
     weights: &'a mut [A::Int],
+) -> Cyclic<'a, A::Int, LANES> {
+    lay_rows(kernel, PhantomData::<A>, panels, levels, filters, weights);
+    Cyclic::new(weights, filters)
 }
 
-impl<A: Arithmetic> Code for LayRows<'_, A> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run(self) {
-        let LayRows { panels, levels, filters, weights } = self;
+vectorized! {
+    fn lay_rows[A: Arithmetic](
+        _arithmetic: PhantomData<A>,
+        panels: &Panels,
+        levels: Levels,
+        filters: usize,
+        weights: &mut [A::Int],
+    ) {
         let (starts, taps) = weights.split_at_mut(filters + LANES);
         for first in (0..filters).step_by(PANEL) {
             let count = PANEL.min(filters - first);
