@@ -235,7 +235,7 @@ impl FloatOutput<'_, f32> {
         let (mut offsets, of_row) = self.numerators.terms::<A>(outputs.tile.position + row, 0);
         let mut of_row = if are_alike { A::default() } else { of_row }.splat(v);
         let mut k = v.floats(1.0);
-        for m in 0..M {
+        for (m, sums) in sums.iter().enumerate() {
             if !are_alike || !PLAIN {
                 let index = outputs.index + (row + m) * geometry.groups();
                 let position = outputs.tile.position + row + m;
@@ -247,7 +247,7 @@ impl FloatOutput<'_, f32> {
             let out = &mut outputs.rows.row(row + m)[to..];
             for p in 0..P {
                 let offsets = [A::load(v, &offsets[p]), of_row];
-                let numerators = A::to_floats(v, A::numerators(v, factor, sums[m][p], offsets));
+                let numerators = A::to_floats(v, A::numerators(v, factor, sums[p], offsets));
                 let scale = (scales[p], k, bias[p]);
                 let values = scaled::<V, PLAIN>(v, numerators, self.denominator, scale);
                 v.store(values, &mut out[p * PANEL..]);

@@ -90,8 +90,8 @@ impl SignOutput<'_> {
         let factor = A::of_twice(zero_points.sum_factor).splat(v);
         let first = outputs.first_filter(panel);
         let mut places = [Place::default(); P];
-        for p in 0..P {
-            places[p] = self.place(outputs, panel + p);
+        for (p, place) in places.iter_mut().enumerate() {
+            *place = self.place(outputs, panel + p);
         }
         // Where all rows are alike, their terms are those of the first.
         let are_alike = self.numerators.are_rows_alike();
@@ -107,10 +107,10 @@ impl SignOutput<'_> {
             let (offsets, _) = offsets[first..][..P * PANEL].as_chunks();
             let words = outputs.rows.row(row + m);
             // A closure would not be compiled for the instruction set.
-            for p in 0..P {
+            for (p, place) in places.iter().enumerate() {
                 let offsets = [A::load(v, &offsets[p]), of_row];
                 let signs = A::are_positive(v, A::numerators(v, factor, sums[m][p], offsets));
-                places[p].write(signs, words);
+                place.write(signs, words);
             }
         }
     }
@@ -128,8 +128,8 @@ struct Place {
 
 impl Place {
     #[inline(always)]
-    fn write(self, signs: u16, words: &mut [u32]) {
-        let Place { word, shift, mask, flips } = self;
+    fn write(&self, signs: u16, words: &mut [u32]) {
+        let Place { word, shift, mask, flips } = *self;
         let word = &mut words[word];
         *word = *word & !mask | (u32::from(signs) << shift & mask) ^ flips;
     }
