@@ -97,7 +97,7 @@ impl SignOutput<'_> {
         let are_alike = self.numerators.are_rows_alike();
         let (mut offsets, _) = self.numerators.terms::<A>(outputs.tile.position + row, 0);
         let mut of_row = A::default().splat(v);
-        for m in 0..M {
+        for (m, sums) in sums.iter().enumerate() {
             if !are_alike {
                 let index = outputs.index + (row + m) * geometry.groups();
                 let position = outputs.tile.position + row + m;
@@ -109,7 +109,7 @@ impl SignOutput<'_> {
             // A closure would not be compiled for the instruction set.
             for (p, place) in places.iter().enumerate() {
                 let offsets = [A::load(v, &offsets[p]), of_row];
-                let signs = A::are_positive(v, A::numerators(v, factor, sums[m][p], offsets));
+                let signs = A::are_positive(v, A::numerators(v, factor, sums[p], offsets));
                 place.write(signs, words);
             }
         }
