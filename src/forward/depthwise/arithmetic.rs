@@ -34,8 +34,6 @@ pub(super) trait Arithmetic: Sync {
     /// Activations and weights.
     type Int: Int;
     type Sum: Pod + Default + Into<i32> + Send + Sync;
-    /// Elements whose sums stay in registers.
-    const BLOCK: usize;
 
     /// An activation, which is known to fit.
     fn activation(numerator: i64) -> Self::Int;
@@ -66,7 +64,6 @@ pub(super) struct Signs;
 impl Arithmetic for Signs {
     type Int = i8;
     type Sum = i8;
-    const BLOCK: usize = LANES;
 
     fn activation(numerator: i64) -> i8 {
         numerator as i8
@@ -118,13 +115,12 @@ impl Sum for i32 {
     }
 }
 
-/// See [`Arithmetic::BLOCK`].
+/// Elements whose sums stay in registers.
 const BLOCK: usize = 32;
 
 impl<S: Sum> Arithmetic for Products<S> {
     type Int = i16;
     type Sum = S;
-    const BLOCK: usize = BLOCK;
 
     fn activation(numerator: i64) -> i16 {
         numerator as i16

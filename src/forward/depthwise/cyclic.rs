@@ -40,18 +40,13 @@ impl<'a, V: Copy, const N: usize> Cyclic<'a, V, N> {
         self.elements
     }
 
-    /// Rows that begin with `count` times the element of one filter, of which as many may be read from
-    /// there. `buffer` has `2 * N` elements for each.
+    /// Rows of `N` times the element of one filter. `buffer` has `2 * N` elements for each.
     #[inline(always)]
-    pub(super) fn of_filter<'b>(
-        &self,
-        filter: usize,
-        count: usize,
-        buffer: &'b mut [V],
-    ) -> Cyclic<'b, V, N> {
+    pub(super) fn of_filter<'b>(&self, filter: usize, buffer: &'b mut [V]) -> Cyclic<'b, V, N> {
         let rows = self.elements.chunks_exact(self.row + N);
-        for (row, of_filter) in rows.zip(buffer.chunks_exact_mut(2 * N)) {
-            of_filter[..count].fill(row[filter]);
+        // What would follow when they begin again is not read: `N` are, from the first one on.
+        for (row, of_filter) in rows.zip(buffer.as_chunks_mut::<N>().0.iter_mut().step_by(2)) {
+            *of_filter = [row[filter]; N];
         }
         Cyclic { elements: buffer, row: N }
     }

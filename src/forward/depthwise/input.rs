@@ -150,15 +150,9 @@ fn write_floats<V: Int, T: Element>(
     gathered: &mut [T; RUN],
     row: &mut [V],
 ) {
-    let slice = x.to_slice();
-    for (i, row) in row.chunks_mut(RUN).enumerate() {
-        let run = i * RUN..i * RUN + row.len();
-        let x = match slice {
-            Some(x) => &x[run],
-            None => side_by_side(x.slice_move(s![run]), gathered),
-        };
+    for (x, row) in x.axis_chunks_iter(Axis(0), RUN).zip(row.chunks_mut(RUN)) {
         let mut codes = [0; RUN];
-        coder.write_codes(x, &mut codes);
+        coder.write_codes(side_by_side(x, gathered), &mut codes);
         let codes = row.iter_mut().zip(codes);
         codes.for_each(|(to, code)| *to = V::of_code(code, numerators));
     }

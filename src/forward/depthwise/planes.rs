@@ -72,7 +72,7 @@ impl<A: Arithmetic, T: Element> Engine for Planes<'_, A, T> {
                     grid.write_copies(plane, pad, &mut copies[..grid.copies_len()]);
                     held = Some(channel);
                 }
-                let weights = weights.of_filter(filter, A::BLOCK, filter_weights);
+                let weights = weights.of_filter(filter, filter_weights);
                 for (depth, out) in out.outer_iter_mut().enumerate() {
                     self.sum(copies, weights, depth, sums);
                     let step = self.step();
