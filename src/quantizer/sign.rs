@@ -18,6 +18,7 @@ pub(super) fn heaviside_code<T: Element>(x: T) -> u32 {
 
 /// The `t` with which `x >= t` is `x > limit`: the next number, as there is none between the two.
 /// Heaviside's is the smallest denormal, which gets the code 1 itself, and 0 and -0 the code 0.
+/// Above 0 that is a denormal: a host that has the CPU read denormals as 0 has 0 reach it.
 pub(super) fn above<T: Element>(limit: T) -> T {
     limit.next_up()
 }
