@@ -77,7 +77,7 @@ impl QActivation {
             out.assign(&x);
             return Ok(());
         }
-        self.quantizer.map_samples(&x, out, |fitted, x| fitted.quantized(x))
+        self.quantizer.quantize_into(&x, out)
     }
 
     /// The gradient of `x` from `dy`, that of the output.

@@ -1,9 +1,10 @@
 //! Affine functions of each channel: batch normalization as it is at inference.
 
-use crate::memory::{reserve, zeros_array};
+use crate::element::compiled_once;
+use crate::memory::{each_slice, reserve, zeros_array};
 use crate::quantizer::{check_no_nan, check_same_shape};
 use crate::{Element, Error, Operand, Result};
-use ndarray::{Array, ArrayView, ArrayView1, ArrayViewMut, Axis, RemoveAxis, Zip};
+use ndarray::{Array, ArrayView, ArrayView1, ArrayViewMut, Axis, RemoveAxis};
 
 /// `z = scale[c] * y + shift[c]` for each channel `c`, on tensors (batch, features) or
 /// (N, C, spatial...).
@@ -170,10 +171,21 @@ impl<T: Element> Affine<T> {
         }
         check_no_nan(operand, &y)?;
         let channels = out.axis_iter_mut(Axis(axis)).zip(y.axis_iter(Axis(axis)));
-        for (channel, (mut out, y)) in channels.enumerate() {
-            Zip::from(&mut out).and(&y).for_each(|out, &y| *out = self.value(channel, y));
+        for (channel, (out, y)) in channels.enumerate() {
+            each_slice(&y, out, &|y, out| write_channel(self, channel, y, out));
         }
         Ok(())
+    }
+}
+
+compiled_once! {
+    fn write_channel<'a; T>(
+        affine: &'a Affine<T>,
+        channel: usize,
+        y: &'a [T],
+        out: &'a mut [T],
+    ) {
+        out.iter_mut().zip(y).for_each(|(out, &y)| *out = affine.value(channel, y));
     }
 }
 

@@ -1,7 +1,5 @@
 //! The methods that QFullyConnected and QConvolution share, and their documentation: once for both.
 
-#[cfg(doc)]
-use crate::Error; // for links
 use crate::forward::input::Activations;
 use crate::forward::problem::FloatTarget;
 use crate::layers::fold::fold;
@@ -14,10 +12,10 @@ use crate::{
 };
 use ndarray::{Array, ArrayView, ArrayView1, ArrayViewMut, Ix2};
 
-/// The methods of an operator that has fields `options`, a method `operator` and tensors of one
-/// dimension. Given is what differs in their documentation: the shape of the output, how a sentence
-/// ends that begins with "if `out` is not", which input is multiplied, what is wrong with operands
-/// that do not fit, and examples.
+/// The methods of an operator whose tensors are of one dimension, which has fields `options` and a
+/// method `operator`. What differs in the documentation is given: the shape of the output, as a
+/// table has it and as a sentence about `out` has it, what is multiplied, which operands are refused, and
+/// examples.
 macro_rules! methods {
     (
         tensors: $tensor:ty,
@@ -69,9 +67,10 @@ macro_rules! methods {
         ///
         /// # Errors
         $(#[$refused])*
-        /// [`Error::NaN`] if one holds a NaN; [`Error::NonFiniteScale`] if a scale, given or
-        /// measured, is not finite; [`Error::Parameter`] for bad options; [`Error::TooLarge`] if
-        /// sizes overflow or there is no memory.
+        /// [`Error::NaN`](crate::Error::NaN) if one holds a NaN;
+        /// [`Error::NonFiniteScale`](crate::Error::NonFiniteScale) if a scale, given or measured,
+        /// is not finite; [`Error::Parameter`](crate::Error::Parameter) for bad options;
+        /// [`Error::TooLarge`](crate::Error::TooLarge) if sizes overflow or there is no memory.
         pub fn forward<T: Element>(
             &self,
             x: ArrayView<'_, T, $tensor>,
@@ -85,7 +84,7 @@ macro_rules! methods {
         /// [`forward`](Self::forward) into `out`, every element of which is overwritten.
         ///
         /// # Errors
-        /// As `forward`; [`Error::Shape`] if `out` is not
+        /// As `forward`; [`Error::Shape`](crate::Error::Shape) if `out` is not
         #[doc = concat!($fits, ".")]
         pub fn forward_into<T: Element>(
             &self,
@@ -103,9 +102,11 @@ macro_rules! methods {
         /// Quantizes and packs weights, once for many forwards.
         ///
         /// # Errors
-        /// [`Error::NaN`] if `w` holds one; [`Error::AxisLength`] if [`Scaling::Given`] has not one
-        /// scale a filter; [`Error::NonFiniteScale`] and [`Error::Parameter`] for bad options;
-        /// [`Error::TooLarge`] if there is no memory.
+        /// [`Error::NaN`](crate::Error::NaN) if `w` holds one;
+        /// [`Error::AxisLength`](crate::Error::AxisLength) if [`Scaling::Given`] has not one scale
+        /// a filter; [`Error::NonFiniteScale`](crate::Error::NonFiniteScale) and
+        /// [`Error::Parameter`](crate::Error::Parameter) for bad options;
+        /// [`Error::TooLarge`](crate::Error::TooLarge) if there is no memory.
         pub fn pack<T: Element>(
             &self,
             w: ArrayView<'_, T, $tensor>,
@@ -116,8 +117,8 @@ macro_rules! methods {
         /// [`forward`](Self::forward) from packed weights: the same bits.
         ///
         /// # Errors
-        /// As `forward`; [`Error::PackedMismatch`] if the weights were packed for another
-        /// quantizer, scaling or kind of operator.
+        /// As `forward`; [`Error::PackedMismatch`](crate::Error::PackedMismatch) if the weights
+        /// were packed for another quantizer, scaling or kind of operator.
         pub fn forward_packed<'a, T: Element>(
             &self,
             x: impl Into<Activations<'a, T, $tensor>>,
@@ -131,7 +132,7 @@ macro_rules! methods {
         /// overwritten.
         ///
         /// # Errors
-        /// As `forward_packed`; [`Error::Shape`] if `out` is not
+        /// As `forward_packed`; [`Error::Shape`](crate::Error::Shape) if `out` is not
         #[doc = concat!($fits, ".")]
         pub fn forward_packed_into<'a, T: Element>(
             &self,
@@ -150,9 +151,10 @@ macro_rules! methods {
         /// the output.
         ///
         /// # Errors
-        /// As [`forward_packed`](Self::forward_packed); [`Error::Shape`] if `residual` is not
+        /// As [`forward_packed`](Self::forward_packed); [`Error::Shape`](crate::Error::Shape) if
+        /// `residual` is not
         #[doc = concat!($fits, ";")]
-        /// [`Error::NaN`] if it holds one.
+        /// [`Error::NaN`](crate::Error::NaN) if it holds one.
         pub fn forward_residual<'a, T: Element>(
             &self,
             x: impl Into<Activations<'a, T, $tensor>>,
@@ -167,7 +169,7 @@ macro_rules! methods {
         /// overwritten.
         ///
         /// # Errors
-        /// As `forward_residual`, and [`Error::Shape`] for `out`.
+        /// As `forward_residual`, and [`Error::Shape`](crate::Error::Shape) for `out`.
         pub fn forward_residual_into<'a, T: Element>(
             &self,
             x: impl Into<Activations<'a, T, $tensor>>,
@@ -190,8 +192,8 @@ macro_rules! methods {
         $(#[$signs_example])*
         ///
         /// # Errors
-        /// As [`forward_packed`](Self::forward_packed) and [`fold`](Self::fold); [`Error::Shape`]
-        /// if there are not as many thresholds as filters.
+        /// As [`forward_packed`](Self::forward_packed) and [`fold`](Self::fold);
+        /// [`Error::Shape`](crate::Error::Shape) if there are not as many thresholds as filters.
         pub fn forward_signs<'a, T: Element>(
             &self,
             x: impl Into<Activations<'a, T, $tensor>>,
@@ -226,11 +228,14 @@ macro_rules! methods {
         $(#[$fold_example])*
         ///
         /// # Errors
-        /// [`Error::PackedMismatch`] as in `forward_packed`; [`Error::Shape`] if bias or affine
-        /// have not one value a filter; [`Error::Parameter`] or [`Error::NaN`] if a bias is not
-        /// finite, or outputs would be NaN (where `0 * ∞` is); [`Error::BitWidth`] if activations
-        /// or weights have more than 8 bits; [`Error::Unsupported`] with an input scaling, or if
-        /// `next` does not take signs; [`Error::TooLarge`] if there is no memory.
+        /// [`Error::PackedMismatch`](crate::Error::PackedMismatch) as in `forward_packed`;
+        /// [`Error::Shape`](crate::Error::Shape) if bias or affine have not one value a filter;
+        /// [`Error::Parameter`](crate::Error::Parameter) or [`Error::NaN`](crate::Error::NaN) if a
+        /// bias is not finite, or outputs would be NaN (where `0 * ∞` is);
+        /// [`Error::BitWidth`](crate::Error::BitWidth) if activations or weights have more than 8
+        /// bits; [`Error::Unsupported`](crate::Error::Unsupported) with an input scaling, or if
+        /// `next` does not take signs; [`Error::TooLarge`](crate::Error::TooLarge) if there is no
+        /// memory.
         pub fn fold<T: Element>(
             &self,
             w: &PackedWeights<T>,
@@ -248,7 +253,7 @@ macro_rules! methods {
         /// and pass the straight-through estimators of both quantizers.
         ///
         /// # Errors
-        /// As [`forward`](Self::forward); [`Error::Shape`] if `dy` is not
+        /// As [`forward`](Self::forward); [`Error::Shape`](crate::Error::Shape) if `dy` is not
         #[doc = concat!($fits, ".")]
         pub fn backward<T: Element>(
             &self,
@@ -267,7 +272,8 @@ impl QFullyConnected {
         output: "(batch, filters)",
         fits: "(batch, filters)",
         multiplied: "quantized input",
-        /// [`Error::AxisLength`] or [`Error::Shape`] if the operands do not fit each other;
+        /// [`Error::AxisLength`](crate::Error::AxisLength) or
+        /// [`Error::Shape`](crate::Error::Shape) if the operands do not fit each other;
         forward;
         /// ```
         /// use ndarray::array;
@@ -315,8 +321,11 @@ where
         output: "(N, F, spatial...)",
         fits: "of the [`output_shape`](Self::output_shape)",
         multiplied: "quantized and padded input",
-        /// [`Error::AxisLength`], [`Error::Groups`], [`Error::Zero`], [`Error::KernelTooLarge`] or
-        /// [`Error::Shape`] if the operands do not fit each other and the window;
+        /// [`Error::AxisLength`](crate::Error::AxisLength),
+        /// [`Error::Groups`](crate::Error::Groups), [`Error::Zero`](crate::Error::Zero),
+        /// [`Error::KernelTooLarge`](crate::Error::KernelTooLarge) or
+        /// [`Error::Shape`](crate::Error::Shape) if the operands do not fit each other and the
+        /// window;
         forward;
         /// ```
         /// use ndarray::{Array, Array4};

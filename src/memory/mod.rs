@@ -8,5 +8,5 @@ mod workspace;
 
 pub(crate) use aligned::Aligned;
 pub(crate) use buffers::{LINE, line_start, product, reserve, take, take_aligned, zeros};
-pub(crate) use views::{matrix, matrix_mut, view5, zeros_array};
+pub(crate) use views::{each_slice, matrix, matrix_mut, view5, zeros_array};
 pub(crate) use workspace::{Workspace, WorkspaceSize};

@@ -1,6 +1,7 @@
 //! Activation quantizers.
 
-use crate::memory::zeros_array;
+use crate::element::compiled_once;
+use crate::memory::{each_slice, zeros_array};
 use crate::quantizer::absmax::{absmax_code, absmax_number, max_signed, sample_scale};
 use crate::quantizer::dorefa::{unit, unit_code, unit_number};
 use crate::quantizer::sign::{above, heaviside_code, heaviside_levels, sign_code};
@@ -8,7 +9,7 @@ use crate::quantizer::{
     FullPrecision, Levels, Rounding, Ste, check_bits, check_no_nan, check_same_shape, max_code,
 };
 use crate::{Element, Error, Operand, Result};
-use ndarray::{Array, ArrayView, ArrayViewMut, Axis, Dimension, Zip};
+use ndarray::{Array, ArrayView, ArrayViewMut, Axis, Dimension};
 
 /// How activations are quantized, and what their gradient passes through.
 ///
@@ -177,20 +178,20 @@ impl ActivationQuantizer {
         FittedQuantizer { quantizer: *self, scale, factor }
     }
 
-    /// Quantizes values that have been checked, sample by sample. Writes all or, if a scale is
-    /// not finite, nothing.
-    pub(crate) fn map_samples<T: Element, O, D: Dimension>(
+    /// Makes outputs of values that have been checked, sample by sample. Writes all or, if a scale
+    /// is not finite, nothing.
+    fn map_samples<T: Element, O: Copy + Default, D: Dimension>(
         &self,
         x: &ArrayView<'_, T, D>,
         mut out: ArrayViewMut<'_, O, D>,
-        f: impl Fn(&FittedQuantizer<T>, T) -> O,
+        f: impl Fn(&FittedQuantizer<T>, &[T], &mut [O]),
     ) -> Result<()> {
         if x.is_empty() {
             return Ok(()); // without elements there may be more samples than could be counted
         }
         if !self.scales_samples() || x.ndim() == 0 {
             let fitted = self.fitted(self.sample_scale(0, x)?);
-            Zip::from(&mut out).and(x).for_each(|out, &x| *out = f(&fitted, x));
+            each_slice(x, out, &|x, out| f(&fitted, x, out));
             return Ok(());
         }
         let samples = || x.axis_chunks_iter(Axis(0), 1).enumerate();
@@ -199,7 +200,7 @@ impl ActivationQuantizer {
         }
         for ((i, sample), out) in samples().zip(out.axis_chunks_iter_mut(Axis(0), 1)) {
             let fitted = self.fitted(self.sample_scale(i, &sample)?);
-            Zip::from(out).and(sample).for_each(|out, &x| *out = f(&fitted, x));
+            each_slice(&sample, out, &|x, out| f(&fitted, x, out));
         }
         Ok(())
     }
@@ -245,8 +246,17 @@ impl ActivationQuantizer {
     ) -> Result<Array<T, D>> {
         let mut values = zeros_array(x.raw_dim(), "quantized activations")?;
         check_no_nan(Operand::Input, &x)?;
-        self.map_samples(&x, values.view_mut(), |fitted, x| fitted.quantized(x))?;
+        self.quantize_into(&x, values.view_mut())?;
         Ok(values)
+    }
+
+    /// [`quantize`](Self::quantize) of values that have been checked.
+    pub(crate) fn quantize_into<T: Element, D: Dimension>(
+        &self,
+        x: &ArrayView<'_, T, D>,
+        out: ArrayViewMut<'_, T, D>,
+    ) -> Result<()> {
+        self.map_samples(x, out, quantize)
     }
 
     /// The integer codes of `x`, which [`levels`](Self::levels) turns back into numbers; all 0 if
@@ -260,7 +270,7 @@ impl ActivationQuantizer {
     pub fn codes<T: Element, D: Dimension>(&self, x: ArrayView<'_, T, D>) -> Result<Array<u32, D>> {
         let mut codes = zeros_array(x.raw_dim(), "activation codes")?;
         check_no_nan(Operand::Input, &x)?;
-        self.map_samples(&x, codes.view_mut(), |fitted, x| fitted.code(x))?;
+        self.map_samples(&x, codes.view_mut(), write_codes)?;
         Ok(codes)
     }
 
@@ -281,7 +291,8 @@ impl ActivationQuantizer {
         let mut dx = zeros_array(x.raw_dim(), "input gradient")?;
         check_no_nan(Operand::Input, &x)?;
         check_no_nan(Operand::OutputGradient, &dy)?;
-        Zip::from(&mut dx).and(&dy).and(&x).for_each(|dx, &dy, &x| *dx = dy * self.derivative(x));
+        each_slice(&dy, dx.view_mut(), &|dy, dx| dx.copy_from_slice(dy));
+        each_slice(&x, dx.view_mut(), &|x, dx| chain(self, dx, x));
         Ok(dx)
     }
 
@@ -371,11 +382,28 @@ impl<T: Element> FittedQuantizer<T> {
             values.iter_mut().for_each(|x| *x *= self.scale);
         }
     }
+}
 
-    /// The quantized value.
-    #[inline]
-    pub(crate) fn quantized(&self, x: T) -> T {
-        self.value(x) * self.scale
+compiled_once! {
+    fn quantize<'a, 'x, 'o; T>(fitted: &'a FittedQuantizer<T>, x: &'x [T], out: &'o mut [T]) {
+        // What one loop wrote is in the first cache when the next one reads it.
+        const PIECE: usize = 1024;
+        for (x, out) in x.chunks(PIECE).zip(out.chunks_mut(PIECE)) {
+            out.copy_from_slice(x);
+            fitted.quantize(out);
+        }
+    }
+
+    fn write_codes<'a, 'x, 'o; T>(
+        fitted: &'a FittedQuantizer<T>,
+        x: &'x [T],
+        codes: &'o mut [u32],
+    ) {
+        codes.iter_mut().zip(x).for_each(|(code, &x)| *code = fitted.code(x));
+    }
+
+    fn chain<'a; T>(quantizer: &'a ActivationQuantizer, gradients: &'a mut [T], x: &'a [T]) {
+        quantizer.chain(gradients, x);
     }
 }
 

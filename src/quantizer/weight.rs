@@ -1,7 +1,7 @@
 //! Weight quantizers.
 
-use crate::memory::zeros;
-use crate::memory::zeros_array;
+use crate::element::compiled_once;
+use crate::memory::{each_slice, zeros, zeros_array};
 use crate::quantizer::dorefa::{dorefa_backward, dorefa_code, max_tanh};
 use crate::quantizer::sign::{
     above, filter_magnitudes, heaviside_code, heaviside_levels, sign_code, tensor_magnitude,
@@ -13,7 +13,7 @@ use crate::quantizer::{
     check_same_shape,
 };
 use crate::{Element, Error, Operand, Result};
-use ndarray::{Array, ArrayView, Axis, Dimension, RemoveAxis, Zip};
+use ndarray::{Array, ArrayView, Axis, Dimension, RemoveAxis};
 
 /// How weights are quantized, and what their gradient passes through.
 ///
@@ -204,7 +204,7 @@ impl WeightQuantizer {
     ) -> Result<Array<T, D>> {
         let mut quantized = zeros_array(w.raw_dim(), "quantized weights")?;
         let fitted = self.fit(&w)?;
-        Zip::from(&mut quantized).and(&w).for_each(|q, &w| *q = fitted.value(w));
+        each_slice(&w, quantized.view_mut(), &|w, values| write_values(&fitted, w, values));
         for (mut filter, &scale) in quantized.axis_iter_mut(Axis(0)).zip(&fitted.filter_scales) {
             filter.map_inplace(|q| *q *= scale);
         }
@@ -222,7 +222,7 @@ impl WeightQuantizer {
     ) -> Result<Array<u32, D>> {
         let mut codes = zeros_array(w.raw_dim(), "weight codes")?;
         let fitted = self.fit(&w)?;
-        Zip::from(&mut codes).and(&w).for_each(|code, &w| *code = fitted.code(w));
+        each_slice(&w, codes.view_mut(), &|w, codes| write_codes(&fitted, w, codes));
         Ok(codes)
     }
 
@@ -261,7 +261,7 @@ impl WeightQuantizer {
             }
         }
         if self.ste != Ste::Identity {
-            Zip::from(dw).and(&w).for_each(|dw, &w| *dw *= self.ste.factor(w));
+            each_slice(&w, dw.view_mut(), &|w, dw| chain(&self.ste, w, dw));
         }
         Ok(())
     }
@@ -306,6 +306,20 @@ impl WeightQuantizer {
             _ => Vec::new(),
         };
         Ok(FittedWeightQuantizer { quantizer: *self, statistic, filter_scales })
+    }
+}
+
+compiled_once! {
+    fn write_values<'a; T>(fitted: &'a FittedWeightQuantizer<T>, w: &'a [T], values: &'a mut [T]) {
+        values.iter_mut().zip(w).for_each(|(value, &w)| *value = fitted.value(w));
+    }
+
+    fn write_codes<'a; T>(fitted: &'a FittedWeightQuantizer<T>, w: &'a [T], codes: &'a mut [u32]) {
+        codes.iter_mut().zip(w).for_each(|(code, &w)| *code = fitted.code(w));
+    }
+
+    fn chain<'a; T>(ste: &'a Ste, w: &'a [T], gradients: &'a mut [T]) {
+        gradients.iter_mut().zip(w).for_each(|(gradient, &w)| *gradient *= ste.factor(w));
     }
 }
 
